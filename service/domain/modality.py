@@ -1,0 +1,45 @@
+"""What a modality tells the service about itself. Torch-free: the API, the CLI, the pages and the docs are read from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Preset = Literal["draft", "standard", "best"]
+Schema = Mapping[str, Any]  # a dataset's schema as JSON: {"modality": ..., and what the modality puts there}
+Conditions = Mapping[str, Any]  # what a sample must meet: {"column": value}; an image's class is the column "label"
+
+
+class DatasetOptions(BaseModel):
+    """How to read an upload; a modality adds its own fields. Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainConfig(BaseModel):
+    """One dial, the rest derived from it and from the data; a modality adds its own fields. Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    preset: Preset = Field("standard", description="How long to train: draft takes about a minute, best takes hours.")
+    steps: int | None = Field(None, ge=1, le=10_000_000, description="Training steps; derived from the preset if absent.")
+    seed: int = Field(0, ge=0, lt=2**63, description="The same data, config and seed give the same model.")
+    time_limit_seconds: int | None = Field(None, ge=1, le=30 * 86_400, description="Training ends then with what it has.")
+
+
+@dataclass(frozen=True)
+class ModalitySpec:
+    """One modality, as its folder's spec.py declares it in the constant SPEC."""
+
+    name: str  # "table": as in the API and in the name of the folder
+    title: str
+    summary: str  # a sentence or two for people
+    extensions: tuple[str, ...]  # of uploads, with the dot: (".csv", ...)
+    dataset_options: type[DatasetOptions]
+    train_config: type[TrainConfig]
+    formats: tuple[str, ...]  # of outputs; the first is the default
+    shard_samples: int  # samples in one generate shard: the unit of work and of the output's files
+    preview: Literal["rows", "picture"]  # what GET /v1/models/{id}/samples answers: JSON rows or a PNG
+    recognises: Callable[[bytes, str], bool]  # (first 512 bytes of an upload, its file name): is this ours?
+    check_conditions: Callable[[Schema, Conditions], None]  # raises service.errors.InvalidCondition

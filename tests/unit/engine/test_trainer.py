@@ -1,0 +1,156 @@
+"""The trainer on toy data whose answer is known."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from workers.engine.batch import Batch
+from workers.engine.checkpoints import Unusable
+from workers.engine.losses import exact_penalty, finite_penalty, pairing_loss
+from workers.engine.monitors import Diverged
+from workers.engine.sampler import sample
+from workers.engine.trainer import Settings, Trainer
+
+MEAN, SPREAD = 3.0, 0.5
+SETTINGS = Settings(
+    steps=400, batch=64, lr_generator=(2e-3, 2e-4), lr_discriminator=(2e-3, 2e-4), gamma=(0.3, 0.03), ema_half_life=20
+)
+
+
+class Line(nn.Module):
+    """z -> a number, shifted by its condition."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body = nn.Sequential(nn.Linear(9, 32), nn.SiLU(), nn.Linear(32, 1))
+
+    def latent(self, n: int, rng: torch.Generator) -> Tensor:
+        return torch.randn((n, 8), generator=rng)
+
+    def forward(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+        return self.body(torch.cat([latent, condition], 1))
+
+
+class Critic(nn.Module):
+    def __init__(self, seed: int = 1) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body = nn.Sequential(
+            nn.Linear(2, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1)
+        )
+
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        return self.body(torch.cat([x, condition], 1)).squeeze(1)
+
+
+def draw(n: int, rng: torch.Generator) -> Batch:
+    condition = (torch.rand((n, 1), generator=rng) < 0.5).float()
+    return Batch(MEAN * condition + SPREAD * torch.randn((n, 1), generator=rng), condition)
+
+
+def trainer(settings: Settings = SETTINGS, seed: int = 0) -> Trainer:
+    return Trainer(Line(), Critic(), draw, settings, seed=seed)
+
+
+def finish(run: Trainer) -> dict[str, Tensor]:
+    for _ in run.run():
+        pass
+    return run.ema.state_dict()
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"penalty": "finite", "penalty_share": 0.25}, {"penalty_every": 4}, {"share_fakes": False}]
+)
+def test_each_condition_is_learned_with_its_own_mean_and_spread(change: dict[str, object]) -> None:
+    run = trainer(replace(SETTINGS, steps=800, **change))
+    finish(run)
+    rng = torch.Generator().manual_seed(5)
+    for condition in (0.0, 1.0):
+        x = sample(run.ema, 4000, rng, torch.full((4000, 1), condition))
+        assert abs(float(x.mean()) - MEAN * condition) < 0.4
+        assert 0.25 < float(x.std()) < 0.9
+
+
+def test_a_resumed_run_ends_in_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=60, balance=0.62)
+    whole = finish(trainer(settings))
+    first = trainer(settings)
+    for progress in first.run():
+        if progress.step == 23:
+            break
+    first.save(tmp_path / "c.safetensors")
+    second = trainer(settings, seed=99)  # its own seed must not matter any more
+    second.load(tmp_path / "c.safetensors")
+    resumed = finish(second)
+    assert second.step == 60
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_another_seed_gives_other_weights() -> None:
+    a, b = (finish(trainer(replace(SETTINGS, steps=5), seed=seed)) for seed in (1, 2))
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_torn_checkpoint_is_refused_in_words(tmp_path: Path) -> None:
+    run, path = trainer(), tmp_path / "c.safetensors"
+    run.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(Unusable):
+        run.load(path)
+
+
+def test_a_batch_of_nan_is_survived_and_the_learning_rate_halved() -> None:
+    poisoned = []
+
+    def sometimes_nan(n: int, rng: torch.Generator) -> Batch:
+        batch = draw(n, rng)
+        if run.step == 25 and not poisoned:
+            poisoned.append(True)
+            return Batch(batch.real * math.nan, batch.condition)
+        return batch
+
+    run = Trainer(Line(), Critic(), sometimes_nan, replace(SETTINGS, steps=80), seed=0)
+    weights = finish(run)
+    assert poisoned
+    assert run.step == 80
+    assert run.guard.strikes == 1
+    assert run.guard.lr_share == 0.5
+    assert all(bool(w.isfinite().all()) for w in weights.values())
+
+
+def test_endless_nan_ends_in_diverged() -> None:
+    run = Trainer(
+        Line(), Critic(), lambda n, rng: Batch(torch.full((n, 1), math.nan), torch.zeros(n, 1)), SETTINGS, seed=0
+    )
+    with pytest.raises(Diverged):
+        finish(run)
+
+
+def test_metrics_come_every_report_and_at_the_last_step() -> None:
+    seen = [p.step for p in trainer(replace(SETTINGS, steps=25)).run() if p.metrics]
+    assert seen == [10, 20, 25]
+
+
+def test_the_pairing_loss_is_log_two_where_nothing_can_be_told() -> None:
+    assert float(pairing_loss(torch.zeros(4), torch.zeros(4))) == pytest.approx(math.log(2))
+
+
+def test_both_penalties_measure_the_squared_slope() -> None:
+    x = torch.randn((4096, 3), generator=torch.Generator().manual_seed(0), requires_grad=True)
+    weight = torch.tensor([1.0, -2.0, 0.5])
+    rows = torch.arange(4096)
+    exact = exact_penalty(x @ weight, x, rows)
+    noise = torch.randn((4096, 3), generator=torch.Generator().manual_seed(1))
+    finite = finite_penalty(x @ weight, (x + 0.1 * noise) @ weight, 0.1)
+    assert float(exact) == pytest.approx(5.25)
+    assert float(finite) == pytest.approx(5.25, rel=0.1)
+
+
+def test_sampling_from_a_generator_in_training_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match="eval"):
+        sample(Line().train(), 1, torch.Generator(), torch.zeros(1, 1))

@@ -1,0 +1,1 @@
+"""The adversarial engine: pure torch. Knows tensors; nothing of files, jobs or modalities."""

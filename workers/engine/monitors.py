@@ -1,0 +1,64 @@
+"""What judges a run while it goes: finite numbers, gradient norms. Knows a trainer's state; nothing of jobs."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from workers.engine import checkpoints
+
+if TYPE_CHECKING:
+    from workers.engine.trainer import Trainer
+
+STRIKES = 3
+KEEP_EVERY = 20  # reports between two good states kept in memory
+
+
+class Diverged(Exception):
+    """Training produced numbers that are not finite, again and again."""
+
+
+def gradient_norm(network: nn.Module) -> Tensor:
+    """The 2-norm of all gradients of a network."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
+
+
+class Guard:
+    """Rolls a run back to its last good state when a number is not finite: half the learning rates, twice the
+    gamma, three times at most."""
+
+    def __init__(self) -> None:
+        self.strikes = 0
+        self._reports = 0
+        self._good: checkpoints.State | None = None
+
+    @property
+    def lr_share(self) -> float:
+        return 0.5**self.strikes
+
+    @property
+    def gamma_factor(self) -> float:
+        return 2.0**self.strikes
+
+    def passes(self, trainer: Trainer, values: dict[str, float]) -> bool:
+        """True for a good report, False after a roll-back. Raises Diverged at the third strike."""
+        if all(map(math.isfinite, values.values())):
+            if self._reports % KEEP_EVERY == 0:
+                self._good = checkpoints.state(trainer).copy()
+            self._reports += 1
+            return True
+        self.strikes += 1
+        if self.strikes >= STRIKES or self._good is None:
+            raise Diverged(f"Training diverged {self.strikes} times; the last time at step {trainer.step}.")
+        strikes = self.strikes
+        checkpoints.restore(trainer, self._good)
+        self.strikes = strikes
+        trainer.rng.manual_seed(
+            trainer.rng.initial_seed() + strikes
+        )  # other batches, so that it does not run into the same wall
+        return False

@@ -1,0 +1,198 @@
+"""Adversarial training. Knows tensors; nothing of files, jobs or modalities.
+
+One page for every modality: variety enters by `draw` (what a batch is), the networks, `augment` and `auxiliary_loss`.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from workers.engine import checkpoints
+from workers.engine.batch import Batch
+from workers.engine.ema import Ema
+from workers.engine.losses import exact_penalty, finite_penalty, pairing_loss
+from workers.engine.monitors import Guard, gradient_norm
+from workers.engine.schedules import cosine, warmed
+
+Range = tuple[float, float]  # the value at the first step and at the end of the burn-in
+FINITE_SCALE = 0.1  # step of the finite difference; measured on tables, see docs/LOG.md
+PULL = 0.05  # how fast `balance` moves the generator's learning rate, per step
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run needs beside its networks and data; a modality derives it from its preset and its data."""
+
+    steps: int
+    batch: int
+    lr_generator: Range = (2e-3, 4e-5)
+    lr_discriminator: Range = (2e-3, 4e-5)
+    gamma: Range = (1.0, 0.1)  # weight of the gradient penalties
+    beta2: Range = (0.9, 0.99)
+    ema_half_life: float = 500.0  # steps
+    burn_in: float = 0.8  # share of the steps over which the ranges are walked
+    warmup: int = 0  # steps of linear learning-rate warm-up
+    penalty: Literal["exact", "finite"] = "exact"
+    penalty_every: int = 1  # lazy regularisation: every k-th step, times k
+    penalty_share: float = 1.0  # share of the batch that is penalised
+    share_fakes: bool = True  # the generator's step uses the discriminator step's batch and fakes
+    balance: float | None = None  # hold the share of pairs that D orders rightly here, by the generator's learning rate
+    report_every: int = 10
+
+
+@dataclass(frozen=True)
+class Progress:
+    step: int
+    steps: int
+    metrics: dict[str, float] | None  # every `report_every` steps: reading them waits for the device
+
+
+class Trainer:
+    """Trains `generator` against `discriminator`; everything that it holds is saved and loaded, bit for bit.
+
+    `draw(n, rng)` gives a batch and is pure in `rng`, which lives on the CPU. `augment(x, rng)` is differentiable.
+    `auxiliary_loss(fake, batch)` is added to the generator's loss."""
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        draw: Callable[[int, torch.Generator], Batch],
+        settings: Settings,
+        *,
+        seed: int,
+        device: str = "cpu",
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        auxiliary_loss: Callable[[Tensor, Batch], Tensor] | None = None,
+    ) -> None:
+        self.generator, self.discriminator = generator.to(device).train(), discriminator.to(device).train()
+        self.draw, self.settings, self.device = draw, settings, device
+        self.augment, self.auxiliary_loss = augment, auxiliary_loss
+        self.rng = torch.Generator().manual_seed(seed)
+        self.averaged = Ema(self.generator, settings.ema_half_life)
+        adam: dict[str, Any] = {"lr": 1e-3, "betas": (0.0, 0.99), "eps": 1e-8, "fused": True}
+        self.optimiser_g = torch.optim.Adam(self.generator.parameters(), **adam)
+        self.optimiser_d = torch.optim.Adam(self.discriminator.parameters(), **adam)
+        self.step = 0
+        self.guard = Guard()
+        self.lead = 0.5  # moving average of how often D orders a pair rightly
+        self.lr_share = 1.0  # what `balance` leaves of the generator's learning rate
+
+    @property
+    def ema(self) -> nn.Module:
+        """The averaged generator, in eval mode."""
+        return self.averaged.network
+
+    def run(self) -> Iterator[Progress]:
+        """Train to the last step. Raises Diverged when it cannot be saved any more."""
+        while self.step < self.settings.steps:
+            gamma = self._schedule()
+            report = (self.step + 1) % self.settings.report_every == 0 or self.step + 1 == self.settings.steps
+            metrics = self._one_step(gamma, report)
+            self.step += 1
+            self.averaged.update(self.step)
+            values = self._read(metrics) if report else None
+            if values is not None and not self.guard.passes(self, values):
+                continue  # rolled back to the last good state
+            yield Progress(self.step, self.settings.steps, values)
+
+    def save(self, path: Path) -> None:
+        checkpoints.save(self, path)
+
+    def load(self, path: Path) -> None:
+        """Go on from `path`. Raises checkpoints.Unusable if it is torn or of other networks."""
+        checkpoints.load(self, path)
+
+    def _schedule(self) -> float:
+        """Set this step's learning rates and beta2; returns gamma."""
+        s, length = self.settings, self.settings.burn_in * self.settings.steps
+        beta2 = cosine(*s.beta2, self.step, length)
+        rates = (
+            (self.optimiser_g, s.lr_generator, self.lr_share),
+            (self.optimiser_d, s.lr_discriminator, 1.0),
+        )
+        for optimiser, rate, share in rates:
+            for group in optimiser.param_groups:
+                group["lr"] = (
+                    warmed(cosine(*rate, self.step, length), self.step, s.warmup) * share * self.guard.lr_share
+                )
+                group["betas"] = (0.0, beta2)
+        return cosine(*s.gamma, self.step, length) * self.guard.gamma_factor
+
+    def _one_step(self, gamma: float, report: bool) -> dict[str, Tensor]:
+        batch, fake = self._pair()
+        metrics, score_real = self._discriminator_step(batch, fake.detach(), gamma)
+        if not self.settings.share_fakes:
+            batch, fake = self._pair()
+            with torch.no_grad():
+                score_real = self._judge(batch.real, batch.condition)
+        metrics["loss_generator"] = self._generator_step(batch, fake, score_real)
+        if report:
+            metrics["gradient_generator"] = gradient_norm(self.generator)
+            metrics["gradient_discriminator"] = gradient_norm(self.discriminator)
+        return metrics
+
+    def _pair(self) -> tuple[Batch, Tensor]:
+        batch = self.draw(self.settings.batch, self.rng).to(self.device)
+        latent = self.generator.latent(len(batch.real), self.rng)  # type: ignore[operator]
+        return batch, self.generator(latent.to(self.device, non_blocking=True), batch.condition)
+
+    def _judge(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        scores: Tensor = self.discriminator(x if self.augment is None else self.augment(x, self.rng), condition)
+        return scores
+
+    def _discriminator_step(self, batch: Batch, fake: Tensor, gamma: float) -> tuple[dict[str, Tensor], Tensor]:
+        s, n = self.settings, len(fake)
+        penalise = self.step % s.penalty_every == 0
+        x = torch.cat([batch.real, fake]).requires_grad_(penalise and s.penalty == "exact")
+        condition = None if batch.condition is None else torch.cat([batch.condition, batch.condition])
+        scores = self._judge(x, condition)
+        real, false = scores[:n], scores[n:]
+        adversarial = pairing_loss(real, false)
+        loss, metrics = adversarial, {"loss_discriminator": adversarial.detach()}
+        if penalise:
+            penalty = self._penalty(scores, x, condition)
+            loss = loss + 0.5 * gamma * s.penalty_every * penalty
+            metrics["penalty"] = penalty.detach()
+        self.optimiser_d.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser_d.step()
+        metrics["lead"] = (real > false).float().mean() + 0.5 * (real == false).float().mean()
+        return metrics, real.detach()
+
+    def _penalty(self, scores: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        """R1 + R2: the mean squared slope on reals plus that on fakes."""
+        n = len(x) // 2
+        some = torch.arange(max(1, math.ceil(n * self.settings.penalty_share)), device=x.device)
+        rows = torch.cat([some, some + n])
+        if self.settings.penalty == "exact":
+            return 2.0 * exact_penalty(scores, x, rows)
+        noise = torch.randn((len(rows), *x.shape[1:]), generator=self.rng).to(self.device, non_blocking=True)
+        shifted = self._judge(x[rows] + FINITE_SCALE * noise, None if condition is None else condition[rows])
+        return 2.0 * finite_penalty(scores[rows], shifted, FINITE_SCALE)
+
+    def _generator_step(self, batch: Batch, fake: Tensor, score_real: Tensor) -> Tensor:
+        self.discriminator.requires_grad_(False)  # no gradients for its weights: a third of the backward pass saved
+        loss = pairing_loss(self._judge(fake, batch.condition), score_real)
+        total = loss if self.auxiliary_loss is None else loss + self.auxiliary_loss(fake, batch)
+        self.optimiser_g.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        self.optimiser_g.step()
+        self.discriminator.requires_grad_(True)
+        return loss.detach()
+
+    def _read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+        """Tensors to numbers (one wait for the device), and the balance of the two learning rates."""
+        values = {name: float(value) for name, value in metrics.items()}
+        steps = min(self.settings.report_every, self.step)
+        self.lead += (1.0 - 0.98**steps) * (values["lead"] - self.lead)
+        if self.settings.balance is not None and math.isfinite(self.lead):
+            # D at .5 teaches nothing and G only wanders; far above, G lags: recipes measured .62 as a good middle
+            self.lr_share *= math.exp(PULL * steps * (self.lead - self.settings.balance))
+            self.lr_share = min(max(self.lr_share, 0.05), 1.0)
+        return values | {"lead": self.lead, "lr_generator": self.optimiser_g.param_groups[0]["lr"]}
