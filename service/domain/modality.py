@@ -1,4 +1,4 @@
-"""What a modality tells the service about itself. Torch-free: the API, the CLI, the pages and the docs are read from it."""
+"""What a modality tells the service about itself, torch-free: API, CLI, pages and docs are read from it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,14 +18,18 @@ class DatasetOptions(BaseModel):
 
 
 class TrainConfig(BaseModel):
-    """One dial, the rest derived from it and from the data; a modality adds its own fields. Unknown fields are refused."""
+    """One dial, the rest derived from it and the data; a modality adds its own fields. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     preset: Preset = Field("standard", description="How long to train: draft takes about a minute, best takes hours.")
-    steps: int | None = Field(None, ge=1, le=10_000_000, description="Training steps; derived from the preset if absent.")
+    steps: int | None = Field(
+        None, ge=1, le=10_000_000, description="Training steps; derived from the preset if absent."
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="The same data, config and seed give the same model.")
-    time_limit_seconds: int | None = Field(None, ge=1, le=30 * 86_400, description="Training ends then with what it has.")
+    time_limit_seconds: int | None = Field(
+        None, ge=1, le=30 * 86_400, description="Training ends then with what it has."
+    )
 
 
 @dataclass(frozen=True)

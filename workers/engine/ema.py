@@ -18,7 +18,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the live weights. Early on the half-life is a tenth of the steps seen: the start is forgotten."""
+        """Move towards the live weights. Early on the half-life is a tenth of the steps seen."""
         half_life = min(self.half_life, 0.1 * step)
         weight = 1.0 - 0.5 ** (1.0 / half_life) if half_life > 0 else 1.0
         torch._foreach_lerp_(self._to, [p.detach() for p in self._from], weight)

@@ -86,7 +86,9 @@ class Training(Protocol):
 class Sampler(Protocol):
     """A loaded model. Bytes depend on (seed, start, count, conditions, format) alone."""
 
-    def write(self, path: Path, start: int, count: int, seed: int, format: str, conditions: Json, progress: Progress) -> int:
+    def write(
+        self, path: Path, start: int, count: int, seed: int, format: str, conditions: Json, progress: Progress
+    ) -> int:
         """Write samples start .. start+count-1 of the stream that `seed` names to one file; returns their number.
         `start` is a multiple of the spec's shard_samples. Memory does not grow with `count`."""
 
@@ -95,7 +97,9 @@ class Sampler(Protocol):
 
 
 class Modality(Protocol):
-    def ingest(self, source: Path, filename: str, options: Json, seed: int, sink: PartSink, progress: Progress) -> Ingested:
+    def ingest(
+        self, source: Path, filename: str, options: Json, seed: int, sink: PartSink, progress: Progress
+    ) -> Ingested:
         """Read an upload in chunks, check it, infer its schema, write its parts (most to the split `train`, some to
         `holdout`). Raises service.errors.Rejected with a stable code and a sentence for anything a user can get wrong."""
 
@@ -113,6 +117,17 @@ def modality(name: str) -> Modality:
 
 
 __all__ = [
-    "Dataset", "Ingested", "Iterator", "Json", "Modality", "Part", "PartSink", "Progress", "Sampler", "Split", "Stop",
-    "Training", "modality",
+    "Dataset",
+    "Ingested",
+    "Iterator",
+    "Json",
+    "Modality",
+    "Part",
+    "PartSink",
+    "Progress",
+    "Sampler",
+    "Split",
+    "Stop",
+    "Training",
+    "modality",
 ]

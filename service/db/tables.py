@@ -1,0 +1,205 @@
+"""The tables. Times are seconds since 1970 in UTC, so that both databases compare and add them alike."""
+
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+Id = String(40)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        dict[str, Any]: Json,
+        list[Any]: Json,
+        float: Double,
+        int: BigInteger,
+        str: Text,
+    }
+
+
+class Project(Base):
+    """The tenant: owns everything else."""
+
+    __tablename__ = "projects"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str]
+    created_at: Mapped[float]
+
+
+class ApiKey(Base):
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[str] = mapped_column(Id, ForeignKey("projects.id"), index=True)
+    name: Mapped[str]
+    hash: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256 of the whole key: it has 256 random bits
+    created_at: Mapped[float]
+    revoked_at: Mapped[float | None]
+
+
+class Owned:
+    """What belongs to a project and is found only through it (service.db.database.Scope)."""
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[str] = mapped_column(Id, ForeignKey("projects.id"))
+    created_at: Mapped[float]
+
+
+class Dataset(Owned, Base):
+    __tablename__ = "datasets"
+    __table_args__ = (Index("ix_datasets_page", "project_id", "id"),)
+    name: Mapped[str]
+    status: Mapped[str] = mapped_column(String(16))  # DatasetStatus
+    modality: Mapped[str | None] = mapped_column(String(32))  # as asked for, then as found
+    options: Mapped[dict[str, Any]]
+    filename: Mapped[str | None]
+    bytes: Mapped[int] = mapped_column(default=0)  # of the upload
+    rows: Mapped[int | None]
+    schema: Mapped[dict[str, Any] | None]
+    profile: Mapped[dict[str, Any] | None]
+    warnings: Mapped[list[Any]] = mapped_column(default=list)
+    parts: Mapped[list[Any]] = mapped_column(default=list)
+    error: Mapped[dict[str, Any] | None]  # {"code", "message"} where rejected
+    source_key: Mapped[str | None]
+    job_id: Mapped[str | None] = mapped_column(Id)  # its ingest job
+
+
+class Upload(Owned, Base):
+    """A presigned multipart upload straight to the bucket."""
+
+    __tablename__ = "uploads"
+    dataset_id: Mapped[str] = mapped_column(Id, ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    key: Mapped[str]
+    s3_upload_id: Mapped[str]
+    filename: Mapped[str]
+    size_bytes: Mapped[int]
+    part_bytes: Mapped[int]
+    completed_at: Mapped[float | None]
+
+
+class Model(Owned, Base):
+    __tablename__ = "models"
+    __table_args__ = (Index("ix_models_page", "project_id", "id"),)
+    name: Mapped[str]
+    status: Mapped[str] = mapped_column(String(16))  # ModelStatus
+    modality: Mapped[str] = mapped_column(String(32))
+    dataset_id: Mapped[str] = mapped_column(Id)  # no foreign key: a model outlives its dataset
+    job_id: Mapped[str] = mapped_column(Id)
+    schema: Mapped[dict[str, Any]]
+    config: Mapped[dict[str, Any]]
+    prefix: Mapped[str | None]  # storage keys of its files begin so; set when ready
+    files: Mapped[list[Any]] = mapped_column(default=list)  # [{"key", "name", "bytes", "sha256"}]
+    report: Mapped[dict[str, Any] | None]
+
+
+class Job(Owned, Base):
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_page", "project_id", "id"), Index("ix_jobs_state", "state"))
+    kind: Mapped[str] = mapped_column(String(16))  # JobKind
+    state: Mapped[str] = mapped_column(String(16))  # State
+    name: Mapped[str | None]
+    dataset_id: Mapped[str | None] = mapped_column(Id, index=True)
+    model_id: Mapped[str | None] = mapped_column(Id, index=True)
+    spec: Mapped[dict[str, Any]]  # the request with every default filled in
+    units_total: Mapped[int] = mapped_column(default=1)
+    units_done: Mapped[int] = mapped_column(default=0)
+    event_count: Mapped[int] = mapped_column(default=0)  # numbers its events without gaps
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]  # {"code", "message"}
+    cancel_requested_at: Mapped[float | None]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+
+class Unit(Owned, Base):
+    """What a worker claims. A train or ingest job has one, a generate job one a shard."""
+
+    __tablename__ = "units"
+    __table_args__ = (
+        UniqueConstraint("job_id", "index"),
+        Index("ix_units_state", "state", "available_at"),
+        CheckConstraint("state <> 'running' OR lease_until IS NOT NULL", name="running_has_lease"),
+    )
+    job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(16))
+    queue: Mapped[str] = mapped_column(String(16))
+    index: Mapped[int]
+    payload: Mapped[dict[str, Any]]  # what this unit has beside its job: {"start", "count"} of a shard
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int] = mapped_column(default=0)  # the fencing token
+    failures: Mapped[int] = mapped_column(default=0)  # attempts that were lost; drains do not count
+    worker_id: Mapped[str | None]
+    lease_until: Mapped[float | None]
+    available_at: Mapped[float]
+    rung_at: Mapped[float | None]  # when its doorbell was last rung
+    progress: Mapped[dict[str, Any] | None]  # {"fraction", "step", "steps", "eta_seconds"}
+    checkpoint: Mapped[dict[str, Any] | None]  # {"key", "step"}: where the next attempt goes on
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+
+class Event(Base):
+    """What happened to a job, for people and for streams; numbered within the job."""
+
+    __tablename__ = "events"
+    job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[float]
+    type: Mapped[str] = mapped_column(String(16))  # state, message, checkpoint
+    level: Mapped[str] = mapped_column(String(8))  # info, warning, error
+    message: Mapped[str]
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Metric(Base):
+    """Points of the training curves. A resumed attempt writes its steps over those of the lost one."""
+
+    __tablename__ = "metrics"
+    job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[float]
+    values: Mapped[dict[str, Any]]
+
+
+class IdempotentAnswer(Base):
+    """The answer that an Idempotency-Key got."""
+
+    __tablename__ = "idempotent_answers"
+    project_id: Mapped[str] = mapped_column(Id, ForeignKey("projects.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))  # SHA-256 of method, path and body
+    status: Mapped[int]
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class Trash(Base):
+    """Storage that nothing points to any more; the sweep deletes what lies below the prefix."""
+
+    __tablename__ = "trash"
+    prefix: Mapped[str] = mapped_column(primary_key=True)
+    due_at: Mapped[float]

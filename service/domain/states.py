@@ -1,0 +1,47 @@
+"""The states of jobs, units, datasets and models, and the moves between them. Pure Python."""
+
+from enum import StrEnum
+
+
+class JobKind(StrEnum):
+    INGEST = "ingest"
+    TRAIN = "train"
+    GENERATE = "generate"
+    PREVIEW = "preview"  # a few samples for GET /models/{id}/samples; never listed
+
+
+class State(StrEnum):
+    """Of a job and of a unit alike."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class DatasetStatus(StrEnum):
+    EMPTY = "empty"
+    INGESTING = "ingesting"
+    READY = "ready"
+    REJECTED = "rejected"
+
+
+class ModelStatus(StrEnum):
+    TRAINING = "training"
+    READY = "ready"
+    FAILED = "failed"
+
+
+ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+
+JOB_MOVES = {
+    State.QUEUED: {State.RUNNING, State.FAILED, State.CANCELLED},
+    State.RUNNING: {State.SUCCEEDED, State.FAILED, State.CANCELLED},
+}
+UNIT_MOVES = {
+    State.QUEUED: {State.RUNNING, State.CANCELLED},
+    State.RUNNING: {State.QUEUED, State.SUCCEEDED, State.FAILED, State.CANCELLED},
+}
+
+QUEUES = {JobKind.INGEST: "cpu", JobKind.TRAIN: "gpu", JobKind.GENERATE: "gpu", JobKind.PREVIEW: "gpu"}

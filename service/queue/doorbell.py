@@ -1,0 +1,69 @@
+"""The queue: a Celery message is one unit id, a doorbell. The database owns the unit; a lost message is harmless."""
+
+from celery import Celery
+from kombu import Queue  # type: ignore[attr-defined]
+
+TASKS = {"cpu": "workers.tasks.run_cpu", "gpu": "workers.tasks.run_gpu"}
+
+
+def celery(redis_url: str) -> Celery:
+    """The Celery application as both sides use it. Why: docs/decisions/0002-doorbells.md."""
+    app = Celery("mintage", broker=redis_url)
+    app.conf.update(
+        result_backend=None,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_acks_late=False,  # early: a message that outlives its unit would start it again
+        task_reject_on_worker_lost=False,
+        task_publish_retry=False,  # the sweep rings again; a request must not hang on a dead broker
+        task_queues=[Queue(name) for name in TASKS],  # type: ignore[no-untyped-call]
+        task_default_queue="cpu",
+        task_create_missing_queues=False,
+        task_routes={task: {"queue": queue} for queue, task in TASKS.items()},
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_timeout=2,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_pool_limit=10,
+        broker_transport_options={
+            "visibility_timeout": 43_200,
+            "socket_timeout": 15,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "retry_on_timeout": True,
+            "health_check_interval": 10,
+            "global_keyprefix": "mintage:",
+        },
+        timezone="UTC",
+        enable_utc=True,
+    )
+    return app
+
+
+class Doorbell:
+    """Rings for units. A broker that does not answer is no error: the row waits, the sweep rings again."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+
+    def ring(self, queue: str, unit_id: str) -> bool:
+        """Tell the workers of `queue` that the unit waits; False if the broker did not take it."""
+        try:
+            self.app.send_task(TASKS[queue], args=[unit_id], queue=queue, retry=False)
+        except (*self.app.connection_for_write().recoverable_connection_errors, OSError):
+            return False
+        return True
+
+    def reachable(self) -> bool:
+        """Does the broker answer?"""
+        try:
+            with self.app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, timeout=2)
+        except Exception:  # noqa: BLE001  # whatever the transport raises, it means no
+            return False
+        return True

@@ -1,0 +1,187 @@
+"""Objects in one S3 bucket: put, get, list, delete, sign. Everything is streamed; nothing trusts an ETag."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from service.errors import Unavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Checksums = Literal["when_required", "when_supported"]
+CHUNK = 2**20
+TRANSFER = TransferConfig(multipart_threshold=32 * CHUNK, multipart_chunksize=32 * CHUNK, max_concurrency=4)
+ABSENT = {"404", "NoSuchKey", "NotFound"}
+
+
+class Missing(Exception):
+    """There is no object of that key."""
+
+
+class ObjectStore:
+    """One bucket. `public_endpoint_url` is only ever signed for: the host is part of the signature."""
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        endpoint_url: str | None = None,
+        public_endpoint_url: str | None = None,
+        region: str = "us-east-1",
+        access_key: str | None = None,
+        secret_key: str | None = None,
+        checksums: Checksums = "when_required",
+    ) -> None:
+        self.bucket = bucket
+        self._endpoint, self._public = endpoint_url, public_endpoint_url or endpoint_url
+        self._options: dict[str, Any] = {
+            "region_name": region,
+            "aws_access_key_id": access_key,
+            "aws_secret_access_key": secret_key,
+            "config": Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path" if endpoint_url else "auto"},
+                retries={"mode": "standard", "total_max_attempts": 6},
+                connect_timeout=5,
+                read_timeout=60,
+                max_pool_connections=32,
+                tcp_keepalive=True,
+                request_checksum_calculation=checksums,
+                response_checksum_validation=checksums,
+            ),
+        }
+
+    @cached_property
+    def client(self) -> "S3Client":
+        client: S3Client = boto3.session.Session().client("s3", endpoint_url=self._endpoint, **self._options)
+        return client
+
+    @cached_property
+    def _signer(self) -> "S3Client":
+        client: S3Client = boto3.session.Session().client("s3", endpoint_url=self._public, **self._options)
+        return client
+
+    def reachable(self) -> None:
+        """Raises Unavailable where the bucket does not answer."""
+        try:
+            self.client.head_bucket(Bucket=self.bucket)
+        except (BotoCoreError, ClientError) as error:
+            raise Unavailable("The bucket cannot be reached.") from error
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket if it is not there."""
+        try:
+            self.client.head_bucket(Bucket=self.bucket)
+        except ClientError:
+            self.client.create_bucket(Bucket=self.bucket)
+
+    def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> None:
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
+
+    def put_file(self, key: str, path: Path) -> tuple[int, str]:
+        """Upload a file; returns its bytes and SHA-256."""
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+        self.client.upload_file(str(path), self.bucket, key, Config=TRANSFER)
+        return path.stat().st_size, digest.hexdigest()
+
+    def put_stream(self, key: str, stream: IO[bytes]) -> None:
+        """Upload what can be read from `stream`, in parts, without holding it."""
+        self.client.upload_fileobj(stream, self.bucket, key, Config=TRANSFER)
+
+    def get(self, key: str, limit: int = 64 * CHUNK) -> bytes:
+        """A small object whole. Raises Missing; ValueError over `limit` bytes."""
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            raise self._missing(error, key) from error
+        if answer["ContentLength"] > limit:
+            raise ValueError(f"{key} has more than {limit} bytes")
+        return answer["Body"].read()
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Download to a local file. Raises Missing."""
+        try:
+            self.client.download_file(self.bucket, key, str(path), Config=TRANSFER)
+        except ClientError as error:
+            raise self._missing(error, key) from error
+
+    def size(self, key: str) -> int:
+        """Bytes of an object. Raises Missing."""
+        try:
+            return self.client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+        except ClientError as error:
+            raise self._missing(error, key) from error
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            for item in page.get("Contents", []):
+                yield item["Key"]
+
+    def delete(self, prefix: str) -> int:
+        """Delete every object whose key begins with `prefix`; returns how many."""
+        if prefix.count("/") < 2:
+            raise ValueError(f"{prefix!r} is too short a prefix to delete by")
+        doomed = list(self.keys(prefix))
+        for (
+            key
+        ) in doomed:  # one by one: not every S3-compatible server has batch deletes, and this runs in the background
+            self.client.delete_object(Bucket=self.bucket, Key=key)
+        return len(doomed)
+
+    def sign_get(self, key: str, seconds: int, filename: str | None = None) -> str:
+        """A URL from which anyone may download the object for so long; `filename` must be one of our own making."""
+        params: dict[str, Any] = {"Bucket": self.bucket, "Key": key}
+        if filename:
+            params["ResponseContentDisposition"] = f'attachment; filename="{filename}"'
+        return self._signer.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
+
+    def start_multipart(self, key: str) -> str:
+        return self.client.create_multipart_upload(Bucket=self.bucket, Key=key)["UploadId"]
+
+    def sign_part(self, key: str, upload_id: str, number: int, size: int, seconds: int) -> str:
+        """A URL to PUT part `number` (from 1) of exactly `size` bytes to."""
+        params = {
+            "Bucket": self.bucket, "Key": key, "UploadId": upload_id, "PartNumber": number, "ContentLength": size,
+        }  # fmt: skip
+        return self._signer.generate_presigned_url("upload_part", Params=params, ExpiresIn=seconds)
+
+    def parts(self, key: str, upload_id: str) -> list[dict[str, Any]]:
+        """The parts that arrived: [{"number", "etag", "size"}]. Raises Missing for an unknown upload."""
+        try:
+            pages = list(
+                self.client.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload_id)
+            )
+        except ClientError as error:
+            raise Missing(f"there is no upload {upload_id}") from error
+        return [
+            {"number": part["PartNumber"], "etag": part["ETag"], "size": part["Size"]}
+            for page in pages
+            for part in page.get("Parts", [])
+        ]
+
+    def complete_multipart(self, key: str, upload_id: str, parts: list[dict[str, Any]]) -> None:
+        done = [{"PartNumber": part["number"], "ETag": part["etag"]} for part in parts]
+        self.client.complete_multipart_upload(
+            Bucket=self.bucket,
+            Key=key,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": done},  # type: ignore[typeddict-item]
+        )
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:
+        self.client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+
+    def _missing(self, error: ClientError, key: str) -> Exception:
+        code = error.response.get("Error", {}).get("Code", "")
+        return Missing(f"there is no object {key}") if code in ABSENT else error
