@@ -17,7 +17,7 @@ from service.errors import NotFound
 Row = TypeVar("Row", bound=Owned)
 
 
-class now(FunctionElement[float]):  # noqa: N801  # reads as the SQL function that it is
+class now(FunctionElement[float]):  # named as the SQL function that it is
     """The database's clock in seconds since 1970: leases are compared with no other."""
 
     type = Double()

@@ -79,8 +79,8 @@ class Training(Protocol):
         """A PNG of samples from fixed noise, or None where people would rather read."""
 
     def export(self, directory: Path) -> Json:
-        """Write generator.safetensors, discriminator.safetensors, codec.json, config.json, report.json and samples.* into
-        `directory`; calibrates first where the modality does. Returns the report (public, JSON)."""
+        """Write generator.safetensors, discriminator.safetensors, codec.json, config.json, report.json and samples.*
+        into `directory`; calibrates first where the modality does. Returns the report (public, JSON)."""
 
 
 class Sampler(Protocol):
@@ -101,10 +101,10 @@ class Modality(Protocol):
         self, source: Path, filename: str, options: Json, seed: int, sink: PartSink, progress: Progress
     ) -> Ingested:
         """Read an upload in chunks, check it, infer its schema, write its parts (most to the split `train`, some to
-        `holdout`). Raises service.errors.Rejected with a stable code and a sentence for anything a user can get wrong."""
+        `holdout`). Raises service.errors.Rejected with a stable code and a sentence for what a user can get wrong."""
 
     def training(self, dataset: Dataset, config: TrainConfig, device: str) -> Training:
-        """Prepare a run, deterministic in (dataset, config). Raises service.errors.Rejected where the data cannot be trained on."""
+        """Prepare a run, deterministic in (dataset, config). Raises service.errors.Rejected for data that cannot train."""
 
     def sampler(self, directory: Path, device: str) -> Sampler:
         """Load what `export` wrote."""
