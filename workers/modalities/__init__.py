@@ -104,7 +104,7 @@ class Modality(Protocol):
         `holdout`). Raises service.errors.Rejected with a stable code and a sentence for what a user can get wrong."""
 
     def training(self, dataset: Dataset, config: TrainConfig, device: str) -> Training:
-        """Prepare a run, deterministic in (dataset, config). Raises service.errors.Rejected for data that cannot train."""
+        """Prepare a run, deterministic in (dataset, config). Raises service.errors.Rejected if it cannot train."""
 
     def sampler(self, directory: Path, device: str) -> Sampler:
         """Load what `export` wrote."""
