@@ -117,7 +117,8 @@ def draw(sampler: Sampler, path: Path, seed: int = 5, **conditions: object) -> b
 
 
 def test_its_spec_needs_neither_torch_nor_numpy(name: str) -> None:
-    code = f"import sys; from service.modalities import spec; spec({name!r}); print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    loaded = "print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    code = f"import sys; from service.modalities import spec; spec({name!r}); {loaded}"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 
