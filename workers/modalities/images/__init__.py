@@ -1,0 +1,1 @@
+"""Pictures: grey, RGB or RGBA, with or without class labels."""

@@ -1,0 +1,95 @@
+"""The images modality: ties codec, networks, files and metrics together for ingestion, training and sampling."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from service.domain.modality import TrainConfig
+from service.errors import InvalidRequest
+from workers.modalities import Dataset, Ingested, Json, PartSink, Progress
+from workers.modalities.images import files
+from workers.modalities.images.codec import Codec
+from workers.modalities.images.networks import Architecture, Generator
+from workers.modalities.images.outputs import WRITERS, Samples, grid
+from workers.modalities.images.spec import ImageConfig, ImageOptions, label_index
+from workers.modalities.images.training import CONFIG, ImageTraining, architecture_from
+
+CHUNK = 250  # samples of one seed; divides the spec's shard_samples, so a sample is the same whichever shard it is in
+PREVIEWED = 100  # at most, in one grid
+
+
+class ImageSampler:
+    """A generator at rest. Sample i of a seed is the same whatever `start` and `count` are."""
+
+    def __init__(self, generator: Generator, codec: Codec, device: str) -> None:
+        self.generator, self.codec, self.device = generator.to(device).eval().requires_grad_(False), codec, device
+
+    def write(
+        self, path: Path, start: int, count: int, seed: int, format: str, conditions: Json, progress: Progress
+    ) -> int:
+        if format not in WRITERS:
+            raise InvalidRequest(f"Pictures are written as {' or '.join(WRITERS)}, not as '{format}'.")
+        if start % CHUNK:
+            raise ValueError(f"start must be a multiple of {CHUNK}")
+        label = None
+        if "label" in conditions and self.codec.classes is not None:
+            label = label_index(self.codec.classes, conditions["label"])
+        WRITERS[format](path, self._samples(start, count, seed, label, progress), self.codec)
+        progress(count, count)
+        return count
+
+    def preview(self, count: int, seed: int) -> bytes:
+        """A grid of the first samples of `seed`, labels mixed as in training."""
+        count = max(1, min(count, PREVIEWED))
+        (_, pixels, _), *_ = self._samples(0, count, seed, None, lambda done, total: None)
+        return grid(pixels, max(1, round(count**0.5)))
+
+    def _samples(self, start: int, count: int, seed: int, label: int | None, progress: Progress) -> Samples:
+        for first in range(start, start + count, CHUNK):
+            progress(first - start, count)
+            yield first, *self._chunk(first // CHUNK, min(CHUNK, start + count - first), seed, label, progress)
+
+    def _chunk(self, chunk: int, n: int, seed: int, label: int | None, progress: Progress) -> tuple:  # type: ignore[type-arg]
+        """(pixels, labels) of the first n samples of a chunk, whose randomness is (seed, chunk) alone."""
+        source = np.random.SeedSequence([seed, chunk])
+        labels = self.codec.labels(CHUNK, np.random.default_rng(source))
+        if label is not None:
+            labels[:] = label
+        rng = torch.Generator().manual_seed(int(source.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        latent = self.generator.latent(CHUNK, rng)[:n]
+        labels = labels[:n]
+        step = max(1, min(CHUNK, 2_000_000 // (self.codec.height * self.codec.width)))
+        pieces = []
+        for at in range(0, n, step):
+            progress(0, 1) if at else None
+            condition = self.codec.condition(labels[at : at + step])
+            with torch.no_grad():
+                x = self.generator(
+                    latent[at : at + step].to(self.device), None if condition is None else condition.to(self.device)
+                )
+            pieces.append(self.codec.decode(x))
+        return np.concatenate(pieces), labels
+
+
+class ImageModality:
+    """The door to this folder."""
+
+    def ingest(
+        self, source: Path, filename: str, options: Json, seed: int, sink: PartSink, progress: Progress
+    ) -> Ingested:
+        return files.ingest(source, ImageOptions.model_validate(options), seed, sink, progress)
+
+    def training(self, dataset: Dataset, config: TrainConfig, device: str) -> ImageTraining:
+        return ImageTraining(dataset, ImageConfig.model_validate(config.model_dump()), device)
+
+    def sampler(self, directory: Path, device: str) -> ImageSampler:
+        codec = Codec.load(directory / "codec.json")
+        form: Architecture = architecture_from((directory / CONFIG).read_text())
+        generator = Generator(form, torch.Generator().manual_seed(0))
+        generator.load_state_dict(load_file(directory / "generator.safetensors"))
+        return ImageSampler(generator, codec, device)
+
+
+MODALITY = ImageModality()

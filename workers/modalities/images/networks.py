@@ -1,0 +1,196 @@
+"""Convolutional generator and discriminator for any size from 16 to 512 pixels. Knows tensors, not pictures.
+
+After the paper of R3GAN (Huang et al., NeurIPS 2024): residual blocks of 1x1, grouped 3x3 and 1x1 convolutions, no
+normalisation, fix-up initialisation, a learned basis at the lowest resolution. The highest resolution is reached by
+pixel shuffling, which halves the cost. Every operation can be differentiated twice, as the gradient penalties need.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GROUP_WIDTH = 16
+EXPANSION = 2
+LATENT = 64
+EMBEDDING = 64
+SLOPE = 0.2
+SMALLEST = 8  # a side of this many pixels or more is halved once more
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The form of both networks; `widths` run from the lowest resolution to the highest, one a stage."""
+
+    height: int
+    width: int
+    channels: int
+    classes: int  # 0: unconditional
+    widths: tuple[int, ...]
+    blocks: int = 1
+    shuffle: int = 2  # pixels of a side that one position of the last stage holds
+
+    @property
+    def basis(self) -> tuple[int, int]:
+        """(height, width) of the lowest resolution; the picture is padded to a multiple of it."""
+        unit = self.shuffle * 2 ** (len(self.widths) - 1)
+        return -(-self.height // unit), -(-self.width // unit)
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        unit = self.shuffle * 2 ** (len(self.widths) - 1)
+        return self.basis[0] * unit, self.basis[1] * unit
+
+    @property
+    def multiplications(self) -> int:
+        """Of one network's forward pass for one picture, near enough to plan with."""
+        total = 0
+        for stage, width in enumerate(self.widths):
+            inner = EXPANSION * width
+            positions = self.basis[0] * self.basis[1] * 4**stage
+            total += positions * self.blocks * (2 * width * inner + inner * GROUP_WIDTH * 9)
+        return total
+
+
+def stages(height: int, width: int, shuffle: int = 2) -> int:
+    """How many resolutions, from a basis of 4 to 7 pixels on the shorter side."""
+    side, count = -(-min(height, width) // shuffle), 1
+    while side >= SMALLEST:
+        side, count = -(-side // 2), count + 1
+    return count
+
+
+class Block(nn.Module):
+    """x + 1x1(grouped 3x3(1x1(x))), the last convolution zero at first: a new block changes nothing."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = EXPANSION * width
+        self.expand = nn.Conv2d(width, inner, 1, bias=False)
+        self.bias_in = nn.Parameter(torch.zeros(1, inner, 1, 1))
+        self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=inner // GROUP_WIDTH, bias=False)
+        self.bias_out = nn.Parameter(torch.zeros(1, inner, 1, 1))
+        self.shrink = nn.Conv2d(inner, width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.leaky_relu(self.expand(x) + self.bias_in, SLOPE)
+        y = F.leaky_relu(self.mix(y) + self.bias_out, SLOPE)
+        out: Tensor = x + self.shrink(y)
+        return out
+
+    def reset(self, blocks: int, rng: torch.Generator) -> None:
+        """Fix-up: the two inner gains fall with the number of blocks that add up (Zhang et al. 2019)."""
+        gain = math.sqrt(2.0 / (1.0 + SLOPE**2)) * blocks**-0.25
+        _normal(self.expand.weight, gain, rng)
+        _normal(self.mix.weight, gain, rng)
+        nn.init.zeros_(self.shrink.weight)
+
+
+def _normal(weight: Tensor, gain: float, rng: torch.Generator) -> None:
+    """Normal, so that a unit input gives outputs of standard deviation `gain`."""
+    with torch.no_grad():
+        weight.normal_(0.0, gain / math.sqrt(weight[0].numel()), generator=rng)
+
+
+def _change(before: int, after: int) -> nn.Module:
+    return nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False)
+
+
+def _reset(module: nn.Module, rng: torch.Generator) -> None:
+    """Initialise every part from `rng`, in the order of definition."""
+    blocks = [part for part in module.modules() if isinstance(part, Block)]
+    inner = {id(conv) for block in blocks for conv in block.modules()}
+    for part in module.modules():
+        if isinstance(part, Block):
+            part.reset(len(blocks), rng)
+        elif isinstance(part, nn.Conv2d | nn.Linear) and id(part) not in inner:
+            _normal(part.weight, 1.0, rng)
+        elif isinstance(part, nn.Embedding):
+            with torch.no_grad():
+                part.weight.normal_(generator=rng)
+
+
+class Generator(nn.Module):
+    """(latent (n, 64), class (n, 1) or None) -> pictures (n, channels, height, width) in [-1, 1]."""
+
+    def __init__(self, form: Architecture, rng: torch.Generator) -> None:
+        super().__init__()
+        self.form = form
+        first, last = form.widths[0], form.widths[-1]
+        self.embed = nn.Embedding(form.classes, EMBEDDING) if form.classes else None
+        self.start = nn.Linear(LATENT + (EMBEDDING if form.classes else 0), first, bias=False)
+        self.basis = nn.Parameter(torch.empty(1, first, *form.basis))
+        self.changes = nn.ModuleList(_change(a, b) for a, b in zip((first, *form.widths), form.widths, strict=False))
+        self.stages = nn.ModuleList(nn.Sequential(*(Block(w) for _ in range(form.blocks))) for w in form.widths)
+        self.paint = nn.Conv2d(last, form.channels * form.shuffle**2, 1)
+        self._reset(rng)
+
+    def _reset(self, rng: torch.Generator) -> None:
+        _reset(self, rng)
+        with torch.no_grad():
+            self.basis.normal_(generator=rng)
+            # All positions of a shuffled pixel start alike: no checkerboard to unlearn (ICNR, Aitken et al. 2017).
+            self.paint.weight.copy_(
+                self.paint.weight[:: self.form.shuffle**2].repeat_interleave(self.form.shuffle**2, 0)
+            )
+            nn.init.zeros_(self.paint.bias)  # type: ignore[arg-type]
+
+    def latent(self, n: int, rng: torch.Generator) -> Tensor:
+        return torch.randn(n, LATENT, generator=rng, device=rng.device)
+
+    def forward(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+        if self.embed is not None:
+            if condition is None:
+                raise ValueError("this generator needs classes")
+            latent = torch.cat([latent, self.embed(condition[:, 0])], 1)
+        x = (self.start(latent)[:, :, None, None] * self.basis).contiguous(memory_format=torch.channels_last)
+        for index, (change, stage) in enumerate(zip(self.changes, self.stages, strict=True)):
+            x = change(x)
+            if index:
+                x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = stage(x)
+        x = F.pixel_shuffle(self.paint(x), self.form.shuffle)
+        # tanh: real pictures saturate (white paper, black background), and D tells any other value at a glance.
+        return torch.tanh(x[:, :, : self.form.height, : self.form.width])
+
+
+class Discriminator(nn.Module):
+    """(pictures, class (n, 1) or None) -> scores (n,): a linear one, and by projection on the class (Miyato 2018)."""
+
+    def __init__(self, form: Architecture, rng: torch.Generator) -> None:
+        super().__init__()
+        self.form = form
+        widths = form.widths[::-1]
+        self.look = nn.Conv2d(form.channels * form.shuffle**2, widths[0], 1)
+        self.changes = nn.ModuleList(_change(a, b) for a, b in zip((widths[0], *widths), widths, strict=False))
+        self.stages = nn.ModuleList(nn.Sequential(*(Block(w) for _ in range(form.blocks))) for w in widths)
+        self.basis = nn.Parameter(torch.empty(1, widths[-1], *form.basis))
+        self.features = nn.Linear(widths[-1], EMBEDDING, bias=False)
+        self.score = nn.Linear(EMBEDDING, 1, bias=False)
+        self.embed = nn.Embedding(form.classes, EMBEDDING) if form.classes else None
+        self._reset(rng)
+
+    def _reset(self, rng: torch.Generator) -> None:
+        _reset(self, rng)
+        with torch.no_grad():
+            self.basis.normal_(0.0, 1.0 / math.sqrt(math.prod(self.form.basis)), generator=rng)
+            nn.init.zeros_(self.look.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        high, wide = self.form.padded
+        if (high, wide) != x.shape[2:]:
+            x = F.pad(x, (0, wide - x.shape[3], 0, high - x.shape[2]))
+        x = F.pixel_unshuffle(x, self.form.shuffle).contiguous(memory_format=torch.channels_last)
+        x = self.look(x)
+        for index, (change, stage) in enumerate(zip(self.changes, self.stages, strict=True)):
+            x = stage(change(F.avg_pool2d(x, 2) if index else x))
+        found = self.features((x * self.basis).sum((2, 3)))
+        score: Tensor = self.score(found)[:, 0]
+        if self.embed is None:
+            return score
+        if condition is None:
+            raise ValueError("this discriminator needs classes")
+        projected: Tensor = (found * self.embed(condition[:, 0])).sum(1) / math.sqrt(EMBEDDING)
+        return score + projected

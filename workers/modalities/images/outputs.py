@@ -1,0 +1,113 @@
+"""Samples to files: zip of PNG, WebDataset tar, grids for people. Streams; the same samples give the same bytes."""
+
+import csv
+import io
+import json
+import math
+import re
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.modalities.images.codec import Codec
+from workers.modalities.images.pictures import encoded
+
+Samples = Iterator[tuple[int, NDArray[np.uint8], NDArray[np.int64]]]  # (index of the first, pixels, labels)
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that a zip can say
+
+
+class Writer(Protocol):
+    def __call__(self, path: Path, samples: Samples, codec: Codec) -> None: ...
+
+
+def folders(classes: list[str] | None) -> list[str]:
+    """A folder name for each class that every file system takes, all different; "images" without classes."""
+    if classes is None:
+        return ["images"]
+    plain = [re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", name).strip(" .")[:100] or "_" for name in classes]
+    seen: set[str] = set()
+    out = []
+    for index, name in enumerate(plain):
+        out.append(name if name.lower() not in seen else f"{name}_{index}")
+        seen.add(out[-1].lower())
+    return out
+
+
+def _entry(name: str, method: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.external_attr = 0o644 << 16
+    info.compress_type = method
+    info.create_system = 3
+    return info
+
+
+def write_zip(path: Path, samples: Samples, codec: Codec) -> None:
+    """`label/000000123.png` (or `images/...`) and, with classes, labels.csv."""
+    places = folders(codec.classes)
+    with zipfile.ZipFile(path, "w") as archive, tempfile.TemporaryFile() as listed:
+        text = io.TextIOWrapper(listed, "utf-8", newline="", write_through=True)
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["file", "label"])
+        for first, pixels, labels in samples:
+            for offset, (picture, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
+                name = f"{places[max(label, 0)]}/{first + offset:09d}.png"
+                archive.writestr(_entry(name), encoded(picture))  # PNG is deflated already: stored
+                if codec.classes is not None:
+                    rows.writerow([name, codec.classes[label]])
+        if codec.classes is not None:
+            listed.seek(0)
+            with archive.open(_entry("labels.csv", zipfile.ZIP_DEFLATED), "w") as out:
+                while piece := listed.read(1 << 20):
+                    out.write(piece)
+
+
+def _tar_file(out: BinaryIO, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = len(data), 0o644, 0
+    out.write(info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512))
+
+
+def write_webdataset(path: Path, samples: Samples, codec: Codec) -> None:
+    """A tar of `000000123.png` and, with classes, `.cls` (the class's index) and `.json` (its name)."""
+    with path.open("wb") as out:
+        for first, pixels, labels in samples:
+            for offset, (picture, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
+                key = f"{first + offset:09d}"
+                _tar_file(out, f"{key}.png", encoded(picture))
+                if codec.classes is not None:
+                    _tar_file(out, f"{key}.cls", str(label).encode())
+                    _tar_file(out, f"{key}.json", json.dumps({"label": codec.classes[label]}).encode())
+        out.write(bytes(1024))
+
+
+WRITERS: dict[str, Writer] = {"zip": write_zip, "webdataset": write_webdataset}
+
+
+def on_chequers(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures with alpha laid on light grey squares, so that people see the transparency; others unchanged."""
+    if pixels.shape[-1] not in (2, 4):
+        return pixels
+    rows, columns = np.indices(pixels.shape[1:3]) // 4
+    ground = np.where((rows + columns) % 2, 225, 250)[None, ..., None]
+    alpha = pixels[..., -1:].astype(np.float32) / 255
+    return np.round(pixels[..., :-1] * alpha + ground * (1 - alpha)).astype(np.uint8)
+
+
+def grid(pixels: NDArray[np.uint8], columns: int) -> bytes:
+    """A PNG of pictures (n, h, w, c) in rows, small ones enlarged by a whole factor."""
+    shown = on_chequers(pixels)
+    scale = max(1, math.ceil(56 / max(shown.shape[1:3])))
+    shown = shown.repeat(scale, 1).repeat(scale, 2)
+    n, high, wide, channels = shown.shape
+    rows, gap = -(-n // columns), 2
+    sheet = np.full((rows * (high + gap) + gap, columns * (wide + gap) + gap, channels), 128, dtype=np.uint8)
+    for index, picture in enumerate(shown):
+        top, left = gap + index // columns * (high + gap), gap + index % columns * (wide + gap)
+        sheet[top : top + high, left : left + wide] = picture
+    return encoded(sheet)

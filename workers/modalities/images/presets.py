@@ -1,0 +1,89 @@
+"""One dial, the rest derived: networks and training settings from preset, data and device. Pure functions.
+
+Constants for drafts were measured on 28-pixel digits; resolutions' gammas are those of R3GAN's paper."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from service.domain.modality import Preset
+from workers.engine.trainer import Settings
+from workers.modalities.images.codec import Codec
+from workers.modalities.images.networks import Architecture, stages
+from workers.modalities.images.spec import ImageConfig
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a preset may spend."""
+
+    width: int  # of the stage of 16 pixels or less; higher ones are narrower, lower ones wider up to `widest`
+    widest: int
+    blocks: int
+    batch: int
+    passes: float  # multiplications of forward passes over the run: steps follow from what a picture costs
+    steps: tuple[int, int]  # at least, at most
+
+
+# A draft of 8e11 is 5,000 steps of 16 digits: 160 s on two idle cores.
+ON_CPU: dict[Preset, Effort] = {
+    "draft": Effort(64, 128, 1, 16, 8e11, (500, 10_000)),
+    "standard": Effort(96, 192, 1, 16, 1.6e13, (2_000, 60_000)),
+    "best": Effort(128, 256, 1, 32, 2e14, (10_000, 200_000)),
+}
+ON_CUDA: dict[Preset, Effort] = {
+    "draft": ON_CPU["draft"],
+    "standard": Effort(128, 384, 1, 64, 2e15, (10_000, 60_000)),
+    "best": Effort(256, 768, 2, 128, 6e16, (30_000, 300_000)),
+}
+GAMMAS = ((32, 0.5), (64, 2.0), (128, 20.0), (256, 150.0), (512, 600.0))  # by side
+SMALL_DATA = 500  # pictures, below which D would learn them by heart without augmentation
+
+
+def architecture(codec: Codec, config: ImageConfig, device: str) -> Architecture:
+    """The form of the networks for these pictures."""
+    effort = _effort(config, device)
+    count = stages(codec.height, codec.width)
+    top = math.sqrt(codec.height * codec.width) / 2
+    widths: list[int] = []
+    for stage in range(count):
+        side = top / 2**stage  # from the highest resolution down
+        base = config.width or effort.width
+        width = base / 2 if side > 20 else base * 1.5 ** max(0.0, math.log2(16 / side) // 1)
+        widths.append(max(16, min(round(width / 16) * 16, max(effort.widest, base))))
+    return Architecture(
+        codec.height, codec.width, codec.channels, len(codec.classes or ()), tuple(widths[::-1]), effort.blocks
+    )
+
+
+def settings(form: Architecture, config: ImageConfig, device: str) -> Settings:
+    """The trainer's settings for networks of that form."""
+    effort = _effort(config, device)
+    batch = config.batch or effort.batch
+    low, high = effort.steps
+    steps = config.steps or min(max(round(effort.passes / form.multiplications / batch, -2), low), high)
+    gamma = config.gamma or _gamma(math.sqrt(form.height * form.width))
+    rate = 3e-3 * min(1.0, 64 / max(form.widths[len(form.widths) // 2 :]))  # wide networks take smaller steps
+    return Settings(
+        steps=int(steps),
+        batch=batch,
+        lr_generator=(rate, rate / 10),
+        lr_discriminator=(rate, rate / 10),
+        gamma=(gamma, gamma / 10),
+        beta2=(0.9, 0.99),
+        ema_half_life=max(1.0, 0.05 * steps),
+        penalty_every=4,
+    )
+
+
+def _effort(config: ImageConfig, device: str) -> Effort:
+    return (ON_CUDA if device.startswith("cuda") else ON_CPU)[config.preset]
+
+
+def _gamma(side: float) -> float:
+    """Between the known sides along a straight line of logarithms."""
+    for (a, low), (b, high) in pairwise(GAMMAS):
+        if side <= b:
+            share = max(0.0, math.log(side / a) / math.log(b / a))
+            return float(low * (high / low) ** share)
+    return GAMMAS[-1][1]

@@ -1,0 +1,128 @@
+"""What the service knows of the images modality: options, config, formats. Torch-free, no pictures are opened here."""
+
+import zlib
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pydantic import Field
+
+from service.domain.modality import Conditions, DatasetOptions, ModalitySpec, Schema, TrainConfig
+from service.errors import InvalidCondition
+
+EXTENSIONS = (".zip", ".tar", ".tar.gz", ".tgz")
+MINIMUM_SIDE, MAXIMUM_SIDE = 16, 512
+# Zip files that are something else: office documents, packages, arrays.
+OTHER_ZIPS = {".xlsx", ".docx", ".pptx", ".ods", ".odt", ".jar", ".apk", ".npz", ".whl", ".epub", ".pt", ".pth"}
+
+
+class ImageOptions(DatasetOptions):
+    """How to read an archive of pictures."""
+
+    width: int | None = Field(
+        None,
+        ge=MINIMUM_SIDE,
+        le=MAXIMUM_SIDE,
+        description="Width in pixels; the median width of the pictures if absent.",
+    )
+    height: int | None = Field(
+        None,
+        ge=MINIMUM_SIDE,
+        le=MAXIMUM_SIDE,
+        description="Height in pixels; the median height of the pictures if absent.",
+    )
+    channels: Literal["grey", "grey_alpha", "rgb", "rgba"] | None = Field(
+        None, description="Inferred if absent: alpha only where it is used, colour only where there is some."
+    )
+    fit: Literal["crop", "pad", "stretch"] = Field(
+        "crop", description="How a picture of another shape is fitted: cut its edges, add bars, or distort it."
+    )
+    labels: Literal["folders", "none"] = Field("folders", description="Whether the folders are class labels.")
+
+
+class ImageConfig(TrainConfig):
+    """How to train on pictures; everything is derived from the preset and the data if absent."""
+
+    width: int | None = Field(
+        None, ge=16, le=1024, multiple_of=16, description="Channels of the networks at their highest resolution."
+    )
+    batch: int | None = Field(None, ge=4, le=1024, description="Pictures in a training step.")
+    gamma: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description="Strength of the gradient penalty at the start; more is smoother and stabler.",
+    )
+    mirror: bool = Field(False, description="Also train on mirrored pictures; wrong for text and digits.")
+
+
+def _is_tar(block: bytes) -> bool:
+    """Whether the block is a tar header: the magic word, or (before POSIX) a checksum that fits."""
+    if len(block) >= 262 and block[257:262] == b"ustar":
+        return True
+    if len(block) < 512 or block[0] == 0:
+        return False
+    try:
+        stated = int(block[148:156].strip(b" \0") or b"0", 8)
+    except ValueError:
+        return False
+    return stated == sum(block[:148]) + 8 * 32 + sum(block[156:512])
+
+
+def kind(head: bytes) -> Literal["zip", "tar", "tar.gz"] | None:
+    """The kind of archive that starts with these bytes, by its magic bytes alone."""
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return "zip"
+    if head[:3] == b"\x1f\x8b\x08":
+        try:
+            return "tar.gz" if _is_tar(zlib.decompressobj(wbits=31).decompress(head, 512)) else None
+        except zlib.error:
+            return None
+    return "tar" if _is_tar(head) else None
+
+
+def recognises(head: bytes, filename: str) -> bool:
+    """Whether an upload is an archive that may hold pictures: (its first 512 bytes, its file name)."""
+    found = kind(head)
+    return found is not None and not (found == "zip" and PurePosixPath(filename.lower()).suffix in OTHER_ZIPS)
+
+
+def _invalid(path: str, message: str) -> InvalidCondition:
+    return InvalidCondition(message, errors=[{"path": path, "message": message}])
+
+
+def label_index(classes: list[str], value: object) -> int | None:
+    """The index of the class that `value` names: its name, or an integer where the name is that integer."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    name = str(value)
+    return classes.index(name) if name in classes else None
+
+
+def check_conditions(schema: Schema, conditions: Conditions) -> None:
+    """Only the column `label`, and only a class that the dataset has. Raises InvalidCondition."""
+    for column in conditions:
+        if column != "label":
+            raise _invalid(f"conditions.{column}", f"There is no column '{column}'; pictures have only 'label'.")
+    if "label" not in conditions:
+        return
+    classes = schema.get("classes")
+    if not classes:
+        raise _invalid("conditions.label", "These pictures have no labels, so none can be asked for.")
+    if label_index(list(classes), conditions["label"]) is None:
+        known = ", ".join(f"'{name}'" for name in classes[:20]) + (", ..." if len(classes) > 20 else "")
+        raise _invalid("conditions.label", f"There is no class {conditions['label']!r}. The classes are {known}.")
+
+
+SPEC = ModalitySpec(
+    name="images",
+    title="Images",
+    summary="Pictures (PNG, JPEG, WebP) in a zip or tar; folders are class labels. 16 to 512 pixels a side.",
+    extensions=EXTENSIONS,
+    dataset_options=ImageOptions,
+    train_config=ImageConfig,
+    formats=("zip", "webdataset"),
+    shard_samples=10_000,
+    preview="picture",
+    recognises=recognises,
+    check_conditions=check_conditions,
+)
