@@ -19,7 +19,7 @@ def append(
     session: Session, job_id: str, type: str, message: str, level: Level = "info", data: dict[str, Any] | None = None
 ) -> int:
     """Add one event within the caller's transaction; returns its number. The job's row counts, so none is skipped."""
-    seq = session.scalar(
+    seq: int | None = session.scalar(
         update(Job).where(Job.id == job_id).values(event_count=Job.event_count + 1).returning(Job.event_count)
     )
     if seq is None:
@@ -31,7 +31,7 @@ def append(
 
 
 def page(context: Context, project_id: str, job_id: str, after: int, limit: int) -> EventPage:
-    """The events that follow number `after`, oldest first, and whether the job has ended (so that no more will come)."""
+    """The events that follow number `after`, oldest first, and whether that is all there will be."""
     with context.database.read() as session:
         job = Scope(session, project_id).get(Job, job_id)
         query = select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq).limit(limit + 1)

@@ -1,0 +1,85 @@
+"""Opens a job: its row, its units and its first event in the caller's transaction; then rings for what may start."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from service.bootstrap import Context
+from service.db.database import now
+from service.db.tables import Job, Unit
+from service.domain.ids import new_id
+from service.domain.states import QUEUES, JobKind, State
+from service.usecases import events
+
+UNITS_AT_ONCE = 5_000  # rows in one executemany: a job may have 100,000 units
+
+
+def open_job(
+    session: Session,
+    project_id: str,
+    kind: JobKind,
+    spec: dict[str, Any],
+    *,
+    id: str | None = None,
+    name: str | None = None,
+    dataset_id: str | None = None,
+    model_id: str | None = None,
+    payloads: Iterable[dict[str, Any]] = ({},),
+    total: int = 1,
+    attempt: int = 0,
+) -> Job:
+    """Add a queued job with a queued unit for each payload. `total` says how many those are.
+
+    `attempt` is where the units' count of attempts goes on: storage keys hold it, so none is ever written twice."""
+    at: float = session.scalar(select(now())) or 0.0
+    job = Job(
+        id=id or new_id("job"),
+        project_id=project_id,
+        created_at=at,
+        kind=kind,
+        state=State.QUEUED,
+        name=name,
+        dataset_id=dataset_id,
+        model_id=model_id,
+        spec=spec,
+        units_total=total,
+    )
+    session.add(job)
+    session.flush()
+    common = {"project_id": project_id, "job_id": job.id, "kind": kind, "queue": QUEUES[kind], "attempt": attempt}
+    common |= {"created_at": at, "available_at": at, "state": State.QUEUED, "failures": 0}
+    rows = ({"id": new_id("unit"), "index": index, "payload": payload} for index, payload in enumerate(payloads))
+    for chunk in _chunks(rows):
+        session.execute(insert(Unit), [common | row for row in chunk])
+    events.append(session, job.id, "state", "The job waits for a worker.", data={"state": State.QUEUED})
+    return job
+
+
+def ring(context: Context, job_id: str) -> None:
+    """After the commit: ring for the first units, as many as may be in flight; the sweep rings for the rest.
+
+    Stops at the first doorbell that the broker does not take: the sweep will ring for these too."""
+    with context.database.begin() as session:
+        waiting = session.execute(
+            select(Unit.id, Unit.queue)
+            .where(Unit.job_id == job_id, Unit.state == State.QUEUED, Unit.rung_at.is_(None))
+            .order_by(Unit.index)
+            .limit(context.settings.shards_in_flight)
+        ).all()
+        session.execute(update(Unit).where(Unit.id.in_([unit.id for unit in waiting])).values(rung_at=now()))
+    for position, unit in enumerate(waiting):
+        if not context.doorbell.ring(unit.queue, unit.id):
+            unheard = [late.id for late in waiting[position:]]
+            with context.database.begin() as session:
+                session.execute(
+                    update(Unit).where(Unit.id.in_(unheard), Unit.state == State.QUEUED).values(rung_at=None)
+                )
+            return
+
+
+def _chunks(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    while chunk := list(islice(rows, UNITS_AT_ONCE)):
+        yield chunk
