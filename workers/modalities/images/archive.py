@@ -173,10 +173,13 @@ def _zip_reader(
     def read() -> bytes:
         if info.file_size > limits.entry_bytes:
             raise OSError("larger than a picture may be")
-        budget.spend(info.file_size)  # zipfile never gives more than was declared
+        budget.spend(info.file_size)
         try:
             with archive.open(info) as file:
-                return file.read()
+                data = file.read(info.file_size)  # without a length it would inflate first and cut after
+                if len(data) < info.file_size:
+                    raise EOFError
+                return data
         except (
             zipfile.BadZipFile,
             zlib.error,

@@ -143,7 +143,7 @@ class Pictures:
     """A split of a dataset: pixels (n, height, width, channels) uint8, on disk, and labels (n,) int64, -1 for none."""
 
     def __init__(self, dataset: Dataset, split: Split) -> None:
-        parts = [part for part in dataset.parts if part.split == split and part.rows]
+        parts = [part for part in dataset.parts if part.split == split]
         schema = dataset.schema
         shape = (int(schema["height"]), int(schema["width"]), int(schema["channels"]))
         self.shards = [_mapped(part.path, "pixels") for part in parts]

@@ -1,0 +1,212 @@
+"""Every bad upload is refused with a stable code and a sentence, quickly, and never touches the disk outside."""
+
+import contextlib
+import io
+import os
+import stat
+import struct
+import tarfile
+import time
+import tracemalloc
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import Rejected
+from workers.modalities.images.archive import Limits
+
+from .helpers import encoded, ingested, noise, pngs, tarred, zipped
+
+
+def refusal(folder: Path, content: bytes, limits: Limits | None = None) -> str:
+    """The code with which an upload is refused."""
+    with pytest.raises(Rejected) as refused:
+        ingested(folder, content, limits)
+    assert refused.value.status == 422
+    assert refused.value.detail.endswith(".")
+    assert len(refused.value.detail) > 20
+    return refused.value.code
+
+
+def png_header(wide: int, high: int) -> bytes:
+    """A PNG that says it is this large, and holds almost nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", wide, high, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def linked() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        info = zipfile.ZipInfo("link.png")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        packed.writestr(info, "/etc/passwd")
+    return out.getvalue()
+
+
+def tar_linked() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as packed:
+        info = tarfile.TarInfo("link.png")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        packed.addfile(info)
+    return out.getvalue()
+
+
+def encrypted() -> bytes:
+    content = bytearray(zipped(pngs(12)))
+    at = content.find(b"PK\x01\x02")
+    while at >= 0:
+        content[at + 8] |= 1
+        at = content.find(b"PK\x01\x02", at + 4)
+    return bytes(content)
+
+
+def truncated(count: int, broken: int) -> dict[str, bytes]:
+    found = pngs(count, high=32, wide=32)
+    return {name: data[: len(data) // 2] if i < broken else data for i, (name, data) in enumerate(found.items())}
+
+
+CASES: dict[str, tuple[Callable[[], bytes], str]] = {
+    "nothing at all": (lambda: b"", "empty_file"),
+    "a table": (lambda: b"age,income\n1,2\n" * 50, "unsupported_format"),
+    "a picture alone": (lambda: encoded(noise(0)), "unsupported_format"),
+    "an empty zip": (lambda: zipped({}), "no_images"),
+    "an empty tar": (lambda: tarred({}), "unsupported_format"),
+    "a zip of text": (lambda: zipped({f"{i}.txt": b"hello" for i in range(50)}), "no_images"),
+    "a zip of text named png": (lambda: zipped({f"{i}.png": b"hello" for i in range(50)}), "no_images"),
+    "a tar of text": (lambda: tarred({f"{i}.txt": b"hello" for i in range(50)}), "no_images"),
+    "truncated pictures": (lambda: zipped(truncated(60, 60)), "corrupt_images"),
+    "many truncated pictures": (lambda: zipped(truncated(60, 10)), "corrupt_images"),
+    "headers only": (lambda: zipped({n: d[:20] for n, d in pngs(30).items()}), "corrupt_images"),
+    "nine pictures": (lambda: zipped(pngs(9)), "too_few_images"),
+    "a name that climbs": (lambda: zipped({**pngs(12), "../../evil.png": b"x"}), "unsafe_path"),
+    "a name that climbs within": (lambda: zipped({**pngs(12), "a/../../evil.png": b"x"}), "unsafe_path"),
+    "an absolute name": (lambda: zipped({**pngs(12), "/etc/evil.png": b"x"}), "unsafe_path"),
+    "a drive": (lambda: zipped({**pngs(12), "C:\\evil.png": b"x"}), "unsafe_path"),
+    "backslashes that climb": (lambda: zipped({**pngs(12), "a\\..\\..\\evil.png": b"x"}), "unsafe_path"),
+    "a tar name that climbs": (lambda: tarred({**pngs(12), "../evil.png": b"x"}), "unsafe_path"),
+    "a link": (linked, "unsafe_path"),
+    "a tar link": (tar_linked, "unsafe_path"),
+    "a zip in a zip": (lambda: zipped({**pngs(12), "more.zip": zipped(pngs(2))}), "nested_archive"),
+    "a tar.gz in a tar": (lambda: tarred({**pngs(12), "more.tar.gz": b"x"}), "nested_archive"),
+    "a password": (encrypted, "encrypted_archive"),
+    "a zip cut short": (lambda: zipped(pngs(30))[:-40], "corrupt_file"),
+    "half a zip": (lambda: zipped(pngs(30))[:4000], "corrupt_file"),
+    "half a tar": (lambda: tarred(pngs(30))[:9000], "corrupt_file"),
+    "half a tar.gz": (lambda: tarred(pngs(30), "w:gz")[:4000], "corrupt_file"),
+    "an odd compression": (lambda: zipped(pngs(12), zipfile.ZIP_LZMA), "unsupported_format"),
+    "a picture of 900 megapixels": (
+        lambda: zipped({**pngs(12), "x.png": png_header(30_000, 30_000)}),
+        "image_too_large",
+    ),
+    "a picture of 26 megapixels": (lambda: zipped({**pngs(12), "x.png": png_header(5_200, 5_000)}), "image_too_large"),
+}
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_a_bad_upload_is_refused_with_its_code(case: str, tmp_path: Path) -> None:
+    make, code = CASES[case]
+    assert refusal(tmp_path / "in", make()) == code
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["source"]
+
+
+def test_a_zip_bomb_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        for index in range(3):
+            with packed.open(f"{index}.png", "w") as file:
+                for _ in range(150):
+                    file.write(bytes(1 << 20))
+    tracemalloc.start()
+    began = time.perf_counter()
+    assert refusal(tmp_path / "in", out.getvalue()) == "archive_too_large"
+    assert time.perf_counter() - began < 1.0
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_a_zip_that_lies_about_its_sizes_inflates_no_more_than_it_said(tmp_path: Path) -> None:
+    bomb = bytearray(zipped({f"{i}.png": bytes(30 << 20) for i in range(2)}, zipfile.ZIP_DEFLATED))
+    for mark, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
+        at = bomb.find(mark)
+        while at >= 0:
+            struct.pack_into("<I", bomb, at + offset, 100)
+            at = bomb.find(mark, at + 4)
+    tracemalloc.start()
+    assert refusal(tmp_path / "in", bytes(bomb)) in ("no_images", "corrupt_images")
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_a_tar_gz_bomb_is_stopped_while_it_inflates(tmp_path: Path) -> None:
+    content = tarred({"0.png": bytes(40 << 20), "1.png": bytes(40 << 20)}, "w:gz")
+    limits = Limits(free_bytes=16 << 20)
+    assert refusal(tmp_path / "in", content, limits) == "archive_too_large"
+
+
+def test_a_tar_header_that_claims_an_endless_name_is_refused_without_reading_it(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 8 << 30
+    content = info.tobuf(tarfile.GNU_FORMAT) + bytes(4 << 20)
+    assert refusal(tmp_path / "in", content) == "corrupt_file"
+
+
+def test_a_hundred_thousand_files_of_rubbish_are_refused_quickly(tmp_path: Path) -> None:
+    content = zipped({f"d/{i}.png": b"rubbish" for i in range(100_000)})
+    began = time.process_time()
+    assert refusal(tmp_path / "in", content) == "no_images"
+    assert time.process_time() - began < 10.0
+
+
+def test_more_entries_than_allowed_are_counted_before_they_are_read(tmp_path: Path) -> None:
+    few = Limits(entries=20)
+    assert refusal(tmp_path / "zip", zipped(pngs(30)), few) == "archive_too_large"
+    assert refusal(tmp_path / "tar", tarred(pngs(30)), few) == "archive_too_large"
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred, lambda members: tarred(members, "w:gz")])
+def test_random_damage_is_refused_or_survived(pack: Callable[[dict[str, bytes]], bytes], tmp_path: Path) -> None:
+    content, rng, survived = pack(pngs(20, ("a/", "b/"))), np.random.default_rng(0), list[int]()
+    for trial in range(150):
+        broken = bytearray(content)
+        for at in rng.integers(0, len(broken), rng.integers(1, 30)):
+            broken[at] = rng.integers(256)
+        cut = rng.integers(1, len(broken) + 1) if trial % 3 == 0 else len(broken)
+        with contextlib.suppress(Rejected):  # anything else that it may raise would be a bug
+            found, _ = ingested(tmp_path / str(trial), bytes(broken[:cut]))
+            survived.append(found.rows)
+    assert survived
+    assert min(survived) >= 10
+
+
+def test_a_few_truncated_pictures_are_skipped_with_a_warning(tmp_path: Path) -> None:
+    found, _ = ingested(tmp_path, zipped(truncated(60, 3)))
+    assert found.rows == 57
+    assert "3 damaged pictures were skipped." in found.warnings
+
+
+def test_what_is_no_picture_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    extra = {
+        "readme.txt": b"hello",
+        "__MACOSX/._0.png": b"x",
+        ".DS_Store": b"x",
+        "a/.hidden.png": b"x",
+        "labels.csv": b"x",
+    }
+    found, _ = ingested(tmp_path, zipped({**pngs(12), **extra}))
+    assert found.rows == 12
+    assert found.warnings == ["2 files that are no pictures were left out."]
+
+
+def test_nothing_is_written_where_a_name_points(tmp_path: Path) -> None:
+    target = tmp_path / "evil.png"
+    assert refusal(tmp_path / "deep" / "er", zipped({**pngs(12), os.path.relpath(target, tmp_path / "deep"): b"x"}))
+    assert not target.exists()
