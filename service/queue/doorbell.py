@@ -59,6 +59,16 @@ class Doorbell:
             return False
         return True
 
+    def waiting(self, queue: str) -> int | None:
+        """How many doorbells of `queue` nobody has taken; None if the broker does not say."""
+        try:
+            with self.app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, timeout=2)
+                size: int = connection.default_channel._size(queue)
+        except Exception:  # noqa: BLE001  # whatever the transport raises, it means that we do not know
+            return None
+        return size
+
     def reachable(self) -> bool:
         """Does the broker answer?"""
         try:

@@ -1,0 +1,68 @@
+"""Ends a generate job whose shards are all there: the manifest is written last, then the job flips.
+
+Any process may do this at any time, and several at once: the manifest's bytes depend on the rows alone."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from service.bootstrap import Context
+from service.db.tables import Job, Model, Unit
+from service.domain.states import State
+from service.usecases import moves, payloads
+
+
+def finalize(context: Context, job_id: str) -> bool:
+    """Write the manifest and let the job succeed. False if it is not ready for that, or has ended."""
+    with context.database.read() as session:
+        job = session.get(Job, job_id)
+        if job is None or job.state != State.RUNNING or job.units_done < job.units_total:
+            return False
+        units = list(session.scalars(select(Unit).where(Unit.job_id == job_id).order_by(Unit.index)))
+        if any(unit.state != State.SUCCEEDED for unit in units):
+            return False
+        model = session.get(Model, job.model_id)
+        written = manifest(job, model.modality if model else "", units)
+    body = json.dumps(written, indent=1).encode()
+    context.storage.put(manifest_key(job), body, "application/json")
+    files = written["files"]
+    output = {
+        "files": len(files),
+        "rows": sum(file["rows"] for file in files),
+        "bytes": sum(file["bytes"] for file in files),
+    }
+    with context.database.begin() as session:
+        held = moves.hold(session, job_id)
+        return held is not None and moves.move(session, held, State.SUCCEEDED, result={"output": output})
+
+
+def manifest_key(job: Job) -> str:
+    return f"projects/{job.project_id}/outputs/{job.id}/manifest.json"
+
+
+def manifest(job: Job, modality: str, units: list[Unit]) -> dict[str, Any]:
+    """What the output holds, and how it was asked for. Whoever has the manifest has the whole output."""
+    ended = max(unit.finished_at or 0.0 for unit in units)
+    results = [(unit, unit.result or {}) for unit in units]
+    return {
+        "job_id": job.id,
+        "model_id": job.model_id,
+        "modality": modality,
+        "format": job.spec["format"],
+        "count": job.spec["count"],
+        "seed": job.spec["seed"],
+        "conditions": job.spec.get("conditions") or {},
+        "created_at": datetime.fromtimestamp(ended, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "files": [
+            {
+                "name": payloads.shard_name(unit.index, job.spec["format"]),
+                "key": result["key"],
+                "bytes": result["bytes"],
+                "sha256": result["sha256"],
+                "rows": result["rows"],
+            }
+            for unit, result in results
+        ],
+    }

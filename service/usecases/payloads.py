@@ -1,0 +1,117 @@
+"""What a child process is told of its unit, from the rows of dataset, model and job; and the keys that it writes to."""
+
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
+
+from service.db.tables import Dataset, Job, Model, Unit
+from service.domain.states import JobKind
+
+Row = TypeVar("Row")
+SUFFIXES = {"webdataset": "tar"}  # of output files; other formats are their own suffix
+
+
+class Gone(Exception):
+    """What the unit needs is not there any more."""
+
+
+def payload(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
+    """The payload of the unit's current attempt, as docs/architecture.md lists it. Raises Gone."""
+    return BUILDERS[JobKind(unit.kind)](session, job, unit)
+
+
+def model_prefix(job: Job, attempt: int) -> str:
+    """Where this attempt puts the model's files. Why each attempt has its own: docs/decisions/0003-model-prefix.md."""
+    return f"projects/{job.project_id}/models/{job.model_id}/a{attempt}/"
+
+
+def parts_prefix(job: Job, attempt: int) -> str:
+    """Where this attempt puts the dataset's parts; a dataset may be uploaded again after a failed ingest."""
+    return f"projects/{job.project_id}/datasets/{job.dataset_id}/parts/{job.id}-a{attempt}/"
+
+
+def shard_name(index: int, format: str) -> str:
+    """The name of a shard's file for users: no attempt in it."""
+    return f"part-{index:05d}.{SUFFIXES.get(format, format)}"
+
+
+def shard_key(job: Job, index: int, attempt: int) -> str:
+    suffix = SUFFIXES.get(job.spec["format"], job.spec["format"])
+    return f"projects/{job.project_id}/outputs/{job.id}/part-{index:05d}-a{attempt}.{suffix}"
+
+
+def _ingest(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
+    dataset = _found(session.get(Dataset, job.dataset_id), "dataset")
+    return {
+        "dataset_id": dataset.id,
+        "modality": dataset.modality,
+        "options": dataset.options,
+        "source": {
+            "key": dataset.source_key,
+            "filename": dataset.filename or "upload",
+            "size_bytes": dataset.bytes,
+        },
+        "prefix": parts_prefix(job, unit.attempt),
+    }
+
+
+def _train(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
+    dataset = _found(session.get(Dataset, job.dataset_id), "dataset")
+    model = _found(session.get(Model, job.model_id), "model")
+    checkpoint = unit.checkpoint or {}
+    return {
+        "modality": model.modality,
+        "dataset": {
+            "schema": dataset.schema,
+            "rows": dataset.rows,
+            "parts": [{name: part[name] for name in ("key", "rows", "split")} for part in dataset.parts],
+        },
+        "config": job.spec["config"],
+        "model_id": model.id,
+        "prefix": model_prefix(job, unit.attempt),
+        "checkpoint_prefix": f"projects/{job.project_id}/jobs/{job.id}/checkpoints/",
+        "checkpoint": checkpoint.get("key"),
+        "checkpoint_before": checkpoint.get("before"),  # in case that one is torn
+    }
+
+
+def _generate(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
+    return {
+        **_model(session, job),
+        "format": job.spec["format"],
+        "seed": job.spec["seed"],
+        "start": unit.payload["start"],
+        "count": unit.payload["count"],
+        "conditions": job.spec.get("conditions") or {},
+        "key": shard_key(job, unit.index, unit.attempt),
+    }
+
+
+def _preview(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
+    return {
+        **_model(session, job),
+        "count": job.spec["count"],
+        "seed": job.spec["seed"],
+        "key": f"projects/{job.project_id}/jobs/{job.id}/preview-a{unit.attempt}",
+    }
+
+
+def _model(session: Session, job: Job) -> dict[str, Any]:
+    model = _found(session.get(Model, job.model_id), "model")
+    if not model.prefix:
+        raise Gone("The model is not there any more.")
+    return {"modality": model.modality, "model": {"id": model.id, "prefix": model.prefix}}
+
+
+def _found(row: Row | None, what: str) -> Row:
+    if row is None:
+        raise Gone(f"The {what} is not there any more.")
+    return row
+
+
+BUILDERS = {
+    JobKind.INGEST: _ingest,
+    JobKind.TRAIN: _train,
+    JobKind.GENERATE: _generate,
+    JobKind.PREVIEW: _preview,
+}

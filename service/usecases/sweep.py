@@ -1,0 +1,202 @@
+"""The reconcile loop: whatever a lost process or message left undone, any process does at its next sweep.
+
+Every step is safe from many processes at once: jobs are taken one by one, those that another holds are skipped, and
+every change is guarded by the state that it starts from."""
+
+import random
+import threading
+from collections.abc import Callable
+from itertools import groupby, zip_longest
+
+import structlog
+from botocore.exceptions import ClientError
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
+
+from service.bootstrap import Context
+from service.db.database import now
+from service.db.tables import IdempotentAnswer, Job, Trash, Unit, Upload
+from service.domain.states import JobKind, State
+from service.usecases import moves, units
+from service.usecases.finalize import finalize
+
+AT_ONCE = 500  # jobs, units or rows handled in one sweep; the next one takes the rest
+TIDY_SECONDS = 30.0
+PREVIEW_SECONDS = 3600.0
+ANSWER_SECONDS = 48 * 3600.0
+UPLOAD_SECONDS = 2 * 86_400.0
+UNFINISHED = (State.QUEUED, State.RUNNING)
+log = structlog.get_logger()
+
+
+def sweep(context: Context) -> None:
+    """Everything once."""
+    reconcile(context)
+    tidy(context)
+
+
+def loop(context: Context, stop: threading.Event) -> None:
+    """Start sweeping in the background until `stop`: jobs every sweep_seconds, the rest now and then."""
+    for work, seconds in ((reconcile, context.settings.sweep_seconds), (tidy, TIDY_SECONDS)):
+        threading.Thread(target=_repeat, args=(context, stop, work, seconds), name=work.__name__, daemon=True).start()
+
+
+def _repeat(context: Context, stop: threading.Event, work: Callable[[Context], None], seconds: float) -> None:
+    while not stop.wait(seconds * random.uniform(0.8, 1.2)):  # noqa: S311  # so that processes do not sweep in step
+        try:
+            work(context)
+        except Exception as error:  # noqa: BLE001  # a loop that ended would leave jobs lying for ever
+            log.warning("sweep failed", work=work.__name__, error=f"{type(error).__name__}: {error}")
+
+
+def reconcile(context: Context) -> None:
+    """What jobs wait for."""
+    take_back(context)
+    end_jobs(context)
+    ring_all(context)
+
+
+def take_back(context: Context) -> None:
+    """Units whose worker fell silent go back to the queue, or fail after too many times."""
+    with context.database.read() as session:
+        expired = session.execute(
+            select(Unit.id, Unit.attempt).where(Unit.state == State.RUNNING, Unit.lease_until < now()).limit(AT_ONCE)
+        ).all()
+    for unit_id, attempt in expired:
+        reason = "it stopped answering"
+        if units.release(context, unit_id, attempt, drained=False, reason=reason, only_expired=True):
+            log.warning("lease expired", unit=unit_id, attempt=attempt)
+
+
+def end_jobs(context: Context) -> None:
+    """Cancelled jobs of which nothing runs, and generate jobs whose shards are all there."""
+    with context.database.read() as session:
+        active = Job.state.in_(UNFINISHED)
+        runs = exists().where(Unit.job_id == Job.id, Unit.state == State.RUNNING)
+        asked = session.scalars(
+            select(Job.id).where(active, Job.cancel_requested_at.is_not(None), ~runs).limit(AT_ONCE)
+        ).all()
+        whole = session.scalars(
+            select(Job.id)
+            .where(Job.state == State.RUNNING, Job.kind == JobKind.GENERATE, Job.units_done >= Job.units_total)
+            .limit(AT_ONCE)
+        ).all()
+    for job_id in whole:
+        finalize(context, job_id)
+    for job_id in asked:
+        with context.database.begin() as session:
+            job = moves.hold(session, job_id, skip=True)
+            if job is not None:
+                moves.cancel_if_idle(session, job)
+
+
+def ring_all(context: Context) -> None:
+    """Ring for what waits and was not rung for lately: oldest jobs first, but projects in turn."""
+    unrung = _unrung(context)
+    with context.database.read() as session:
+        jobs = session.execute(
+            select(Job.project_id, Job.id)
+            .where(
+                Job.state.in_(UNFINISHED),
+                Job.cancel_requested_at.is_(None),
+                exists().where(Unit.job_id == Job.id, unrung),
+            )
+            .order_by(Job.project_id, Job.id)
+            .limit(AT_ONCE)
+        ).all()
+    by_project = [[job_id for _, job_id in group] for _, group in groupby(jobs, key=lambda row: row[0])]
+    for turn in zip_longest(*by_project):
+        for job_id in turn:
+            if job_id is not None and not ring_job(context, job_id, unrung):
+                return  # the broker does not answer: the next sweep tries again
+
+
+def ring_job(context: Context, job_id: str, unrung: ColumnElement[bool] | None = None) -> bool:
+    """Ring for the job's units that wait, as long as no more than shards_in_flight of it are under way; False if the
+    broker took nothing. The first unfinished ones are those under way, since they are rung for in order."""
+    with context.database.begin() as session:
+        job = moves.hold(session, job_id, skip=True)
+        if job is None or State(job.state) not in UNFINISHED or job.cancel_requested_at is not None:
+            return True
+        window = (
+            select(Unit.id)
+            .where(Unit.job_id == job_id, Unit.state.in_(UNFINISHED))
+            .order_by(Unit.index)
+            .limit(context.settings.shards_in_flight)
+        )
+        rung = session.execute(
+            update(Unit)
+            .where(
+                Unit.id.in_(window.scalar_subquery()), _available(Unit.rung_at.is_(None)) if unrung is None else unrung
+            )
+            .values(rung_at=now())
+            .returning(Unit.queue, Unit.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+    missed = [unit_id for queue, unit_id in rung if not context.doorbell.ring(queue, unit_id)]
+    if missed:
+        with context.database.begin() as session:
+            session.execute(update(Unit).where(Unit.id.in_(missed)).values(rung_at=None))
+    return not missed
+
+
+def _available(rung: ColumnElement[bool]) -> ColumnElement[bool]:
+    return and_(Unit.state == State.QUEUED, Unit.available_at <= now(), rung)
+
+
+def _unrung(context: Context) -> ColumnElement[bool]:
+    """Units that wait and that nobody was rung for, or whose doorbell must have been lost."""
+    long_ago = Unit.rung_at < now() - context.settings.ring_again_seconds
+    lost = and_(long_ago, Unit.queue.in_(_queues_that_lost_some(context, long_ago)))
+    return _available(or_(Unit.rung_at.is_(None), lost))
+
+
+def _queues_that_lost_some(context: Context, long_ago: ColumnElement[bool]) -> list[str]:
+    """Queues in which the broker holds fewer doorbells than units wait. Where all workers are busy it holds them all,
+    and ringing again and again would only pile them up."""
+    with context.database.read() as session:
+        waiting = dict(
+            session.execute(select(Unit.queue, func.count()).where(_available(long_ago)).group_by(Unit.queue)).tuples()
+        )
+    return [queue for queue, units in waiting.items() if (context.doorbell.waiting(queue) or 0) < units]
+
+
+def tidy(context: Context) -> None:
+    """What has no use any more: trash, previews, old answers, uploads that were never completed."""
+    _forget(context)
+    _abort_uploads(context)
+    _empty_trash(context)
+
+
+def _forget(context: Context) -> None:
+    with context.database.begin() as session:
+        old = select(Job).where(Job.kind == JobKind.PREVIEW, Job.created_at < now() - PREVIEW_SECONDS)
+        for job in session.scalars(old.limit(AT_ONCE).with_for_update(skip_locked=True)).all():
+            moves.trash(session, f"projects/{job.project_id}/jobs/{job.id}/", 0.0)
+            session.execute(delete(Job).where(Job.id == job.id))
+        session.execute(delete(IdempotentAnswer).where(IdempotentAnswer.created_at < now() - ANSWER_SECONDS))
+
+
+def _abort_uploads(context: Context) -> None:
+    """An upload to the bucket whose URLs have long expired keeps its parts, and costs, until it is aborted."""
+    with context.database.read() as session:
+        old = select(Upload).where(Upload.completed_at.is_(None), Upload.created_at < now() - UPLOAD_SECONDS)
+        uploads = session.scalars(old.limit(AT_ONCE)).all()
+    for upload in uploads:
+        try:
+            context.storage.abort_multipart(upload.key, upload.s3_upload_id)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in {"NoSuchUpload", "404"}:
+                raise
+        with context.database.begin() as session:
+            session.execute(delete(Upload).where(Upload.id == upload.id, Upload.completed_at.is_(None)))
+
+
+def _empty_trash(context: Context) -> None:
+    with context.database.read() as session:
+        due = session.scalars(
+            select(Trash.prefix).where(Trash.due_at <= now()).order_by(Trash.due_at).limit(AT_ONCE)
+        ).all()
+    for prefix in due:
+        context.storage.delete(prefix)
+        with context.database.begin() as session:
+            session.execute(delete(Trash).where(Trash.prefix == prefix))

@@ -1,0 +1,251 @@
+"""What workers do with units: claim, heartbeat, report, and the five ways to end an attempt.
+
+Each is one transaction, and each is fenced by the attempt: what a lost attempt still says changes nothing and returns
+False. Why the database owns units: docs/decisions/0002-doorbells.md."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from service.bootstrap import Context
+from service.db.database import now
+from service.db.tables import Job, Metric, Unit
+from service.domain.states import ENDED, JobKind, State
+from service.usecases import events, moves, payloads
+from service.usecases.effects import on_success
+from service.usecases.finalize import finalize
+
+BACKOFF_MOST = 300.0  # seconds; a unit whose worker was lost waits 2, 4, 8 ... seconds
+Message = Mapping[str, Any]  # one line of a child's answers: docs/architecture.md
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """One attempt at one unit, and what its child is told."""
+
+    unit_id: str
+    job_id: str
+    attempt: int
+    kind: JobKind
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a heartbeat learns: the attempt is not the unit's any more, or the job should end."""
+
+    lost: bool = False
+    cancel: bool = False
+
+
+def claim(context: Context, unit_id: str, worker_id: str) -> Claimed | None:
+    """Take the unit, if it waits or its worker is lost. None: a stale doorbell, or another was faster."""
+    with context.database.begin() as session:
+        job = _job_of(session, unit_id)
+        if job is None or State(job.state) in ENDED or job.cancel_requested_at is not None:
+            return None
+        attempt = session.scalar(
+            update(Unit)
+            .where(Unit.id == unit_id, _claimable(context.settings.max_attempts))
+            .values(
+                state=State.RUNNING,
+                attempt=Unit.attempt + 1,
+                failures=Unit.failures + case((Unit.state == State.RUNNING, 1), else_=0),
+                worker_id=worker_id,
+                lease_until=now() + context.settings.lease_seconds,
+                started_at=func.coalesce(Unit.started_at, now()),
+            )
+            .returning(Unit.attempt)
+            .execution_options(synchronize_session=False)
+        )
+        if attempt is None:
+            return None
+        moves.move(session, job, State.RUNNING)  # the first unit moves the job, the others find it running
+        unit = session.get_one(Unit, unit_id, populate_existing=True)
+        try:
+            payload = payloads.payload(session, job, unit)
+        except payloads.Gone as gone:
+            _fail(session, job, unit_id, attempt, "gone", str(gone))
+            return None
+        return Claimed(unit_id, job.id, attempt, JobKind(unit.kind), payload)
+
+
+def _claimable(max_attempts: int) -> ColumnElement[bool]:
+    waits = and_(Unit.state == State.QUEUED, Unit.available_at <= now())
+    lost = and_(Unit.state == State.RUNNING, Unit.lease_until < now(), Unit.failures + 1 < max_attempts)
+    return or_(waits, lost)
+
+
+def heartbeat(context: Context, unit_id: str, attempt: int) -> Beat:
+    """Renew the lease; learn whether the unit is lost or should end."""
+    with context.database.begin() as session:
+        job_id = _set(session, unit_id, attempt, lease_until=now() + context.settings.lease_seconds)
+        if job_id is None:
+            return Beat(lost=True)
+        state, asked = session.execute(select(Job.state, Job.cancel_requested_at).where(Job.id == job_id)).one()
+        return Beat(cancel=asked is not None or State(state) in ENDED)
+
+
+def report(context: Context, unit_id: str, attempt: int, messages: Sequence[Message]) -> bool:
+    """Record what the child said: progress, metrics, events, checkpoints."""
+    with context.database.begin() as session:
+        job = _job_of(session, unit_id)
+        changes: dict[str, Any] = {"attempt": attempt}
+        for message in messages:
+            if message["type"] == "progress":
+                changes["progress"] = {name: message.get(name) for name in ("fraction", "step", "steps", "eta_seconds")}
+            elif message["type"] == "checkpoint":
+                before = changes.get("checkpoint") or session.scalar(select(Unit.checkpoint).where(Unit.id == unit_id))
+                changes["checkpoint"] = {
+                    "key": message["key"],
+                    "step": message["step"],
+                    "before": (before or {}).get("key"),
+                }
+        if job is None or _set(session, unit_id, attempt, **changes) is None:
+            return False
+        _record_metrics(session, job.id, [message for message in messages if message["type"] == "metrics"])
+        for message in messages:
+            if message["type"] == "event":
+                events.append(session, job.id, "message", message["message"], message.get("level", "info"))
+            elif message["type"] == "checkpoint":
+                data = {"step": message["step"]}
+                events.append(session, job.id, "checkpoint", f"Checkpoint at step {message['step']}.", data=data)
+        return True
+
+
+def _record_metrics(session: Session, job_id: str, messages: Sequence[Message]) -> None:
+    points = {message["step"]: message["values"] for message in messages}
+    if not points:
+        return
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(Metric)
+    for step, values in points.items():
+        new = insert.values(job_id=job_id, step=step, at=now(), values=values)
+        session.execute(
+            new.on_conflict_do_update(
+                index_elements=["job_id", "step"], set_={"at": now(), "values": new.excluded["values"]}
+            )
+        )
+
+
+def finish(context: Context, unit_id: str, attempt: int, result: dict[str, Any]) -> bool:
+    """The attempt did it: publish what it made, and end the job with its last unit."""
+    with context.database.begin() as session:
+        job = _job_of(session, unit_id)
+        if job is None or not _end(session, unit_id, attempt, State.SUCCEEDED, result=result):
+            return False
+        done = session.scalar(
+            update(Job)
+            .where(Job.id == job.id)
+            .values(units_done=Job.units_done + 1)
+            .returning(Job.units_done)
+            .execution_options(synchronize_session=False)
+        )
+        last = done == job.units_total
+        outcome = on_success(session, job, session.get_one(Unit, unit_id).index, attempt, result)
+        if last and outcome is not None:
+            moves.move(session, job, State.SUCCEEDED, result=outcome)
+        elif not last:
+            moves.cancel_if_idle(session, job)
+        job_id = job.id
+    if last and outcome is None:
+        finalize(context, job_id)  # if this process dies here, the sweep does it
+    return True
+
+
+def fail(context: Context, unit_id: str, attempt: int, code: str, message: str) -> bool:
+    """The attempt ended for a reason that another attempt would meet again: the job has failed."""
+    with context.database.begin() as session:
+        job = _job_of(session, unit_id)
+        return job is not None and _fail(session, job, unit_id, attempt, code, message)
+
+
+def _fail(session: Session, job: Job, unit_id: str, attempt: int, code: str, message: str) -> bool:
+    if not _end(session, unit_id, attempt, State.FAILED, error={"code": code, "message": message}):
+        return False
+    moves.fail(session, job, code, message)
+    return True
+
+
+def cancelled(context: Context, unit_id: str, attempt: int) -> bool:
+    """The attempt stopped because its job was cancelled, or had failed elsewhere."""
+    with context.database.begin() as session:
+        job = _job_of(session, unit_id)
+        if job is None or not _end(session, unit_id, attempt, State.CANCELLED):
+            return False
+        moves.cancel_if_idle(session, job)
+        return True
+
+
+def release(
+    context: Context, unit_id: str, attempt: int, drained: bool, reason: str = "", only_expired: bool = False
+) -> bool:
+    """The attempt is over and the work is not: back to the queue. A drain is no failure; too many failures are the end.
+
+    `reason` ends the sentence 'The worker was lost' for people; `only_expired` is for the sweep."""
+    with context.database.begin() as session:
+        job = _job_of(session, unit_id)
+        unit = session.get(Unit, unit_id, populate_existing=True)
+        if job is None or unit is None or unit.attempt != attempt or unit.state != State.RUNNING:
+            return False
+        if only_expired and not session.scalar(select(Unit.lease_until < now()).where(Unit.id == unit_id)):
+            return False
+        if State(job.state) in ENDED or job.cancel_requested_at is not None:
+            _end(session, unit_id, attempt, State.CANCELLED)
+            moves.cancel_if_idle(session, job)
+            return True
+        failures = unit.failures + (0 if drained else 1)
+        lost = f"The worker was lost{': ' + reason if reason else ''}"
+        if failures >= context.settings.max_attempts:
+            sentence = f"{lost}. {failures} attempts ended so; this job cannot be run here."
+            return _fail(session, job, unit_id, attempt, "worker_lost", sentence)
+        wait = 0.0 if drained else min(BACKOFF_MOST, 2.0**failures)
+        _set(
+            session, unit_id, attempt,
+            state=State.QUEUED, failures=failures, available_at=now() + wait, lease_until=None, rung_at=None,
+        )  # fmt: skip
+        step = (unit.checkpoint or {}).get("step")
+        going_on = f"from step {step}" if step else "from the start"
+        what = "The worker was stopped" if drained else lost
+        events.append(
+            session, job.id, "message", f"{what}; the work goes on {going_on}.", "info" if drained else "warning",
+            {"attempt": attempt, "drained": drained},
+        )  # fmt: skip
+        return True
+
+
+def unring(context: Context, unit_id: str) -> None:
+    """A doorbell reached a worker that cannot answer: let the next sweep ring again at once."""
+    with context.database.begin() as session:
+        session.execute(
+            update(Unit)
+            .where(Unit.id == unit_id, Unit.state == State.QUEUED)
+            .values(rung_at=None)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _job_of(session: Session, unit_id: str) -> Job | None:
+    """The unit's job, held."""
+    job_id = session.scalar(select(Unit.job_id).where(Unit.id == unit_id))
+    return moves.hold(session, job_id) if job_id else None
+
+
+def _set(session: Session, unit_id: str, attempt: int, **values: Any) -> str | None:
+    """Change the unit if this is still its attempt; returns the job's id, None if not. The one fence."""
+    return session.scalar(
+        update(Unit)
+        .where(Unit.id == unit_id, Unit.attempt == attempt, Unit.state == State.RUNNING)
+        .values(values)
+        .returning(Unit.job_id)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _end(session: Session, unit_id: str, attempt: int, state: State, **values: Any) -> bool:
+    ended = _set(session, unit_id, attempt, state=state, finished_at=now(), lease_until=None, **values)
+    return ended is not None
