@@ -1,10 +1,12 @@
 """Opens a job: its row, its units and its first event in the caller's transaction; then rings for what may start."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.bootstrap import Context
@@ -29,11 +31,8 @@ def open_job(
     model_id: str | None = None,
     payloads: Iterable[dict[str, Any]] = ({},),
     total: int = 1,
-    attempt: int = 0,
 ) -> Job:
-    """Add a queued job with a queued unit for each payload. `total` says how many those are.
-
-    `attempt` is where the units' count of attempts goes on: storage keys hold it, so none is ever written twice."""
+    """Add a queued job with a queued unit for each payload. `total` says how many those are."""
     at: float = session.scalar(select(now())) or 0.0
     job = Job(
         id=id or new_id("job"),
@@ -49,7 +48,7 @@ def open_job(
     )
     session.add(job)
     session.flush()
-    common = {"project_id": project_id, "job_id": job.id, "kind": kind, "queue": QUEUES[kind], "attempt": attempt}
+    common = {"project_id": project_id, "job_id": job.id, "kind": kind, "queue": QUEUES[kind], "attempt": 0}
     common |= {"created_at": at, "available_at": at, "state": State.QUEUED, "failures": 0}
     rows = ({"id": new_id("unit"), "index": index, "payload": payload} for index, payload in enumerate(payloads))
     for chunk in _chunks(rows):
@@ -61,7 +60,12 @@ def open_job(
 def ring(context: Context, job_id: str) -> None:
     """After the commit: ring for the first units, as many as may be in flight; the sweep rings for the rest.
 
-    Stops at the first doorbell that the broker does not take: the sweep will ring for these too."""
+    Nothing that goes wrong here is the caller's business any more: the job stands, and the sweep rings again."""
+    with suppress(SQLAlchemyError):
+        _ring(context, job_id)
+
+
+def _ring(context: Context, job_id: str) -> None:
     with context.database.begin() as session:
         waiting = session.execute(
             select(Unit.id, Unit.queue)

@@ -1,0 +1,278 @@
+"""Jobs as their users see them: submitted, looked at, listed, cancelled."""
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from service import modalities
+from service.bootstrap import Context
+from service.db.database import Scope, now
+from service.db.tables import Dataset, Job, Model, Unit
+from service.domain.ids import new_id
+from service.domain.modality import ModalitySpec
+from service.domain.states import ENDED, DatasetStatus, JobKind, ModelStatus, State
+from service.domain.views import ErrorView, JobView, Page, ProgressView, moment, moment_or_none
+from service.errors import Conflict, DatasetNotReady, ModelNotReady, NotFound
+from service.usecases import events, moves
+from service.usecases.idempotency import Answer, Once, answer
+from service.usecases.invalid import from_validation, refuse
+from service.usecases.opening import open_job, ring
+
+RANDOM_SEEDS = 2**53  # a seed that we draw survives every JSON parser
+
+
+def train(context: Context, once: Once, dataset_id: str, config: Mapping[str, Any], name: str | None) -> Answer:
+    """A training, and the model that it will make. Raises NotFound, DatasetNotReady, InvalidRequest for a config that
+    the dataset's modality does not take."""
+
+    def work(session: Session) -> JobView:
+        dataset = Scope(session, once.project_id).get(Dataset, dataset_id, lock=True)
+        if dataset.status != DatasetStatus.READY or dataset.modality is None:
+            raise DatasetNotReady(f"The dataset is {dataset.status}; it can be trained on once it is ready.")
+        resolved = resolve_config(modalities.spec(dataset.modality), config)
+        spec = {"modality": dataset.modality, "config": resolved}
+        model_id, job_id = new_id("mdl"), new_id("job")
+        session.add(_model(session, once.project_id, dataset, model_id, job_id, name, resolved))
+        job = open_job(
+            session,
+            once.project_id,
+            JobKind.TRAIN,
+            spec,
+            id=job_id,
+            name=name,
+            dataset_id=dataset_id,
+            model_id=model_id,
+        )
+        return _view(session, job)
+
+    return _and_ring(context, answer(context, once, 201, work))
+
+
+def generate(
+    context: Context,
+    once: Once,
+    model_id: str,
+    count: int,
+    seed: int | None,
+    format: str | None,
+    conditions: Mapping[str, Any],
+    name: str | None,
+) -> Answer:
+    """A generation in shards. Raises NotFound, ModelNotReady, InvalidRequest, InvalidCondition.
+
+    Without a seed one is drawn, so that two generations differ; the job's spec tells it."""
+    if count > context.settings.max_count:
+        raise refuse("count", f"A job may generate up to {context.settings.max_count} samples.")
+
+    def work(session: Session) -> JobView:
+        model = Scope(session, once.project_id).get(Model, model_id, lock=True)
+        refuse_unless_ready(model)
+        spec = modalities.spec(model.modality)
+        resolved = {
+            "modality": model.modality,
+            "count": count,
+            "seed": secrets.randbelow(RANDOM_SEEDS) if seed is None else seed,
+            "format": _format(spec, format),
+            "conditions": dict(conditions),
+        }
+        spec.check_conditions(model.schema, conditions)
+        job = open_job(
+            session,
+            once.project_id,
+            JobKind.GENERATE,
+            resolved,
+            name=name,
+            dataset_id=None,
+            model_id=model_id,
+            payloads=shards(count, spec.shard_samples),
+            total=-(-count // spec.shard_samples),
+        )
+        return _view(session, job)
+
+    return _and_ring(context, answer(context, once, 201, work))
+
+
+def get(context: Context, project_id: str, id: str) -> JobView:
+    with context.database.read() as session:
+        return _view(session, Scope(session, project_id).get(Job, id))
+
+
+def page(
+    context: Context, project_id: str, limit: int, before: str | None, kind: JobKind | None, state: State | None
+) -> Page[JobView]:
+    """Previews are answered in their request and never listed."""
+    where: list[ColumnElement[bool]] = [Job.kind != JobKind.PREVIEW]
+    if kind is not None:
+        where.append(Job.kind == kind)
+    if state is not None:
+        where.append(Job.state == state)
+    with context.database.read() as session:
+        rows, cursor = Scope(session, project_id).page(Job, *where, limit=limit, before=before)
+        return Page[JobView](data=_views(session, rows), next_cursor=cursor)
+
+
+def cancel(context: Context, project_id: str, id: str) -> JobView:
+    """Ask a job to end: what waits is cancelled now, what runs at its worker's next heartbeat. To ask again changes
+    nothing. Raises Conflict for a job that ended in another way."""
+    with context.database.begin() as session:
+        Scope(session, project_id).get(Job, id)
+        job = moves.hold(session, id)
+        if job is None:  # deleted just now
+            raise NotFound()
+        if job.state in (State.SUCCEEDED, State.FAILED):
+            raise Conflict(f"The job has {job.state} already.")
+        if job.state != State.CANCELLED and job.cancel_requested_at is None:
+            job.cancel_requested_at = session.scalar(select(now()))
+            session.flush()
+            events.append(session, id, "message", "Cancelling was asked for.")
+            _cancel_waiting(session, id)
+            moves.cancel_if_idle(session, job)
+    return get(context, project_id, id)
+
+
+def resolve_config(spec: ModalitySpec, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with every default filled in. Raises InvalidRequest."""
+    try:
+        return spec.train_config.model_validate(dict(config), strict=True).model_dump(mode="json")
+    except ValidationError as error:
+        raise from_validation(error, "config") from None
+
+
+def refuse_unless_ready(model: Model) -> None:
+    """Raises ModelNotReady."""
+    if model.status != ModelStatus.READY:
+        sentence = "its training failed" if model.status == ModelStatus.FAILED else "it is still being trained"
+        raise ModelNotReady(f"The model is not ready: {sentence}.")
+
+
+def shards(count: int, size: int) -> Iterator[dict[str, Any]]:
+    """What each unit of a generation makes."""
+    return ({"start": start, "count": min(size, count - start)} for start in range(0, count, size))
+
+
+def _and_ring(context: Context, given: Answer) -> Answer:
+    if not given.replayed:
+        ring(context, given.body["id"])
+    return given
+
+
+def _model(
+    session: Session,
+    project_id: str,
+    dataset: Dataset,
+    model_id: str,
+    job_id: str,
+    name: str | None,
+    config: dict[str, Any],
+) -> Model:
+    return Model(
+        id=model_id,
+        project_id=project_id,
+        created_at=session.scalar(select(now())),
+        name=name or dataset.name,
+        status=ModelStatus.TRAINING,
+        modality=dataset.modality,
+        dataset_id=dataset.id,
+        job_id=job_id,
+        schema=dataset.schema or {},
+        config=config,
+        files=[],
+    )
+
+
+def _format(spec: ModalitySpec, format: str | None) -> str:
+    if format is None:
+        return spec.formats[0]
+    if format not in spec.formats:
+        raise refuse("format", f"There is no format {format!r} for {spec.name}; there are {', '.join(spec.formats)}.")
+    return format
+
+
+def _cancel_waiting(session: Session, job_id: str) -> None:
+    session.execute(
+        update(Unit)
+        .where(Unit.job_id == job_id, Unit.state == State.QUEUED)
+        .values(state=State.CANCELLED, finished_at=now())
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _view(session: Session, job: Job) -> JobView:
+    return _views(session, [job])[0]
+
+
+def _views(session: Session, jobs: Sequence[Job]) -> list[JobView]:
+    """With two queries for what their units say, however many jobs."""
+    ids = [job.id for job in jobs]
+    highest = select(Unit.job_id, func.max(Unit.attempt)).where(Unit.job_id.in_(ids)).group_by(Unit.job_id)
+    attempts = {id: int(attempt) for id, attempt in session.execute(highest).all()}
+    single = [job.id for job in jobs if job.units_total == 1]
+    going = [job.id for job in jobs if job.units_total > 1 and job.state == State.RUNNING]
+    told = select(Unit.job_id, Unit.progress).where(
+        or_(Unit.job_id.in_(single), and_(Unit.job_id.in_(going), Unit.state == State.RUNNING))
+    )
+    progress: dict[str, list[dict[str, Any]]] = {}
+    for id, report in session.execute(told):
+        if report:
+            progress.setdefault(id, []).append(report)
+    return [_one(job, attempts.get(job.id, 0), progress.get(job.id, [])) for job in jobs]
+
+
+def _one(job: Job, attempt: int, reports: list[dict[str, Any]]) -> JobView:
+    return JobView(
+        id=job.id,
+        kind=JobKind(job.kind),
+        state=State(job.state),
+        name=job.name,
+        dataset_id=job.dataset_id,
+        model_id=job.model_id,
+        spec=_shown(job),
+        attempt=attempt,
+        progress=_progress(job, reports),
+        error=ErrorView(**job.error) if job.error else None,
+        result=job.result,
+        created_at=moment(job.created_at),
+        started_at=moment_or_none(job.started_at),
+        finished_at=moment_or_none(job.finished_at),
+        cancel_requested_at=moment_or_none(job.cancel_requested_at),
+    )
+
+
+def _shown(job: Job) -> dict[str, Any]:
+    """The spec without where in the bucket things lie."""
+    if "source" not in job.spec:
+        return job.spec
+    return job.spec | {"source": {name: value for name, value in job.spec["source"].items() if name != "key"}}
+
+
+def _progress(job: Job, reports: list[dict[str, Any]]) -> ProgressView:
+    if job.state == State.SUCCEEDED:
+        fraction = 1.0
+    else:
+        parts = sum(float(report.get("fraction") or 0.0) for report in reports)
+        fraction = min(1.0, (job.units_done + parts) / max(1, job.units_total))
+    count = job.spec.get("count")
+    step, steps = (int(fraction * count), count) if count else _steps(job, reports)
+    return ProgressView(fraction=round(fraction, 6), step=step, steps=steps, eta_seconds=_eta(job, reports, fraction))
+
+
+def _steps(job: Job, reports: list[dict[str, Any]]) -> tuple[int | None, int | None]:
+    last = reports[0] if reports else {}
+    steps = last.get("steps")
+    return (steps if job.state == State.SUCCEEDED else last.get("step")), steps
+
+
+def _eta(job: Job, reports: list[dict[str, Any]], fraction: float) -> float | None:
+    """Seconds to go: a single unit's own estimate, else from how fast the job has been."""
+    if job.state in ENDED or job.started_at is None:
+        return 0.0 if job.state in ENDED else None
+    if job.units_total == 1 and reports and reports[0].get("eta_seconds") is not None:
+        return float(reports[0]["eta_seconds"])
+    if fraction <= 0.0:
+        return None
+    return round(max(0.0, time.time() - job.started_at) * (1 - fraction) / fraction, 1)

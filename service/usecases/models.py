@@ -1,0 +1,68 @@
+"""Trained models as their users see them: looked at, listed, deleted; their reports."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.bootstrap import Context
+from service.db.database import Scope
+from service.db.tables import Job, Model
+from service.domain.states import ENDED, ModelStatus
+from service.domain.views import ModelFile, ModelView, Page, moment
+from service.errors import InUse, ModelNotReady
+from service.usecases import moves
+from service.usecases.jobs import refuse_unless_ready
+
+
+def get(context: Context, project_id: str, id: str) -> ModelView:
+    """One model, with a presigned URL for each of its files."""
+    with context.database.read() as session:
+        return _view(context, Scope(session, project_id).get(Model, id), urls=True)
+
+
+def page(context: Context, project_id: str, limit: int, before: str | None) -> Page[ModelView]:
+    with context.database.read() as session:
+        rows, cursor = Scope(session, project_id).page(Model, limit=limit, before=before)
+        return Page[ModelView](data=[_view(context, row, urls=False) for row in rows], next_cursor=cursor)
+
+
+def report(context: Context, project_id: str, id: str) -> tuple[ModelView, Mapping[str, Any]]:
+    """How good and how private it is. Raises ModelNotReady."""
+    with context.database.read() as session:
+        row = Scope(session, project_id).get(Model, id)
+        refuse_unless_ready(row)
+        if row.report is None:
+            raise ModelNotReady("The model has no report.")
+        return _view(context, row, urls=False), row.report
+
+
+def delete(context: Context, project_id: str, id: str) -> None:
+    """The row at once, its objects soon after; what was generated from it stays. Raises InUse while a job that has
+    not ended makes it or samples it."""
+    with context.database.begin() as session:
+        scope = Scope(session, project_id)
+        row = scope.get(Model, id, lock=True)
+        if scope.exists(Job, Job.model_id == id, Job.state.not_in(ENDED)):
+            raise InUse("A job that has not ended uses this model; cancel the job or wait for it.")
+        moves.trash(session, f"projects/{project_id}/models/{id}/")
+        session.delete(row)
+
+
+def _view(context: Context, row: Model, urls: bool) -> ModelView:
+    return ModelView(
+        id=row.id,
+        name=row.name,
+        status=ModelStatus(row.status),
+        modality=row.modality,
+        dataset_id=row.dataset_id,
+        job_id=row.job_id,
+        schema=row.schema,
+        config=row.config,
+        created_at=moment(row.created_at),
+        files=[_file(context, file, urls) for file in row.files],
+    )
+
+
+def _file(context: Context, file: Mapping[str, Any], urls: bool) -> ModelFile:
+    name = str(file["name"])
+    url = context.storage.sign_get(file["key"], context.settings.url_seconds, name) if urls else None
+    return ModelFile(name=name, bytes=file["bytes"], sha256=file["sha256"], url=url)
