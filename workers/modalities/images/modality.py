@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from service.domain.modality import TrainConfig
@@ -14,7 +15,7 @@ from workers.modalities.images.codec import Codec
 from workers.modalities.images.networks import Architecture, Generator
 from workers.modalities.images.outputs import WRITERS, Samples, grid
 from workers.modalities.images.spec import ImageConfig, ImageOptions, label_index
-from workers.modalities.images.training import CONFIG, ImageTraining, architecture_from
+from workers.modalities.images.training import CONFIG, ImageTraining, architecture_from, painted
 
 CHUNK = 250  # samples of one seed; divides the spec's shard_samples, so a sample is the same whichever shard it is in
 PREVIEWED = 100  # at most, in one grid
@@ -49,9 +50,10 @@ class ImageSampler:
     def _samples(self, start: int, count: int, seed: int, label: int | None, progress: Progress) -> Samples:
         for first in range(start, start + count, CHUNK):
             progress(first - start, count)
-            yield first, *self._chunk(first // CHUNK, min(CHUNK, start + count - first), seed, label, progress)
+            pixels, labels = self.chunk(first // CHUNK, min(CHUNK, start + count - first), seed, label)
+            yield first, pixels, labels
 
-    def _chunk(self, chunk: int, n: int, seed: int, label: int | None, progress: Progress) -> tuple:  # type: ignore[type-arg]
+    def chunk(self, chunk: int, n: int, seed: int, label: int | None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """(pixels, labels) of the first n samples of a chunk, whose randomness is (seed, chunk) alone."""
         source = np.random.SeedSequence([seed, chunk])
         labels = self.codec.labels(CHUNK, np.random.default_rng(source))
@@ -59,18 +61,7 @@ class ImageSampler:
             labels[:] = label
         rng = torch.Generator().manual_seed(int(source.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         latent = self.generator.latent(CHUNK, rng)[:n]
-        labels = labels[:n]
-        step = max(1, min(CHUNK, 2_000_000 // (self.codec.height * self.codec.width)))
-        pieces = []
-        for at in range(0, n, step):
-            progress(0, 1) if at else None
-            condition = self.codec.condition(labels[at : at + step])
-            with torch.no_grad():
-                x = self.generator(
-                    latent[at : at + step].to(self.device), None if condition is None else condition.to(self.device)
-                )
-            pieces.append(self.codec.decode(x))
-        return np.concatenate(pieces), labels
+        return self.codec.decode(painted(self.generator, self.codec, latent, labels[:n], self.device)), labels[:n]
 
 
 class ImageModality:

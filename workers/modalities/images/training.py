@@ -27,6 +27,7 @@ from workers.modalities.images.survey import refuse_few
 CONFIG = "config.json"
 IN_MEMORY = 2 << 30  # bytes of pixels that are held in memory, not read from the disk again for each batch
 JUDGED = 1_000  # pictures of each kind that figures are computed from
+PAINTED = 2_000_000  # positions at once
 TAUGHT = 10_000  # at most, real ones that the judge learns from
 
 
@@ -34,6 +35,18 @@ def architecture_from(text: str) -> Architecture:
     """The networks' form that a model's config.json names."""
     form = json.loads(text)["architecture"]
     return Architecture(**form | {"widths": tuple(form["widths"])})
+
+
+@torch.no_grad()
+def painted(generator: nn.Module, codec: Codec, latent: Tensor, labels: NDArray[np.int64], device: str) -> Tensor:
+    """What the generator makes of these latents and labels, on the CPU, in pieces that fit."""
+    condition = codec.condition(labels)
+    step = max(1, min(250, PAINTED // (codec.height * codec.width)))
+    pieces = []
+    for at in range(0, len(latent), step):
+        given = None if condition is None else condition[at : at + step].to(device)
+        pieces.append(generator(latent[at : at + step].to(device), given).float().cpu())
+    return torch.cat(pieces)
 
 
 class ImageTraining:
@@ -153,14 +166,7 @@ class ImageTraining:
         return found
 
     def _generated(self, latent: Tensor, labels: NDArray[np.int64]) -> Tensor:
-        pieces = []
-        condition = self.codec.condition(labels)
-        step = max(1, min(250, 2_000_000 // (self.codec.height * self.codec.width)))
-        for at in range(0, len(latent), step):
-            given = None if condition is None else condition[at : at + step].to(self.device)
-            with torch.no_grad():
-                pieces.append(self.trainer.ema(latent[at : at + step].to(self.device), given).float().cpu())
-        return torch.cat(pieces)
+        return painted(self.trainer.ema, self.codec, latent, labels, self.device)
 
     def _fake(self, n: int, seed: int = 1) -> tuple[Tensor, NDArray[np.int64]]:
         """n samples as they would be written (8 bits), in training proportions; the same noise at each call."""
