@@ -1,0 +1,1 @@
+"""Tables: rows and columns of numbers, categories, dates and missing values."""

@@ -1,0 +1,361 @@
+"""Files in and out: an upload becomes typed Parquet parts and a schema; generated columns become Parquet, CSV or JSON Lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from service.errors import Rejected
+from workers.modalities import Ingested, PartSink, Progress, Split
+from workers.modalities.table import infer, temporal
+from workers.modalities.table.infer import Column, Observed
+from workers.modalities.table.reading import RAGGED_SHARE, Source, open_source
+
+PART_ROWS = 250_000
+HOLDOUT_SHARE, HOLDOUT_MAX, HOLDOUT_FROM = 0.1, 20_000, 100
+MIN_ROWS = 2  # of a dataset; training asks for more
+
+
+def ingest(source: Path, options: Mapping[str, Any], seed: int, sink: PartSink, progress: Progress) -> Ingested:
+    """Two passes over the upload: the first infers each column's type, the second writes typed parts."""
+    upload = open_source(source, options)
+    columns, rows, profile = _first_pass(upload, options, progress)
+    _second_pass(upload, columns, rows, seed, sink, progress)
+    warnings = list(upload.warnings)
+    if upload.ragged:
+        warnings.append(f"{upload.ragged} lines with another number of values than the header were skipped.")
+    schema = {"modality": "table", "columns": columns, "layout": upload.layout}
+    return Ingested(rows=rows, schema=schema, profile=profile, warnings=warnings)
+
+
+# -- the first pass: types ----------------------------------------------------------------------------------------
+
+
+def _first_pass(upload: Source, options: Mapping[str, Any], progress: Progress) -> tuple[list[Column], int, dict[str, Any]]:
+    wanted = dict(options.get("types") or {})
+    unknown = [name for name in wanted if name not in upload.names]
+    if unknown:
+        raise Rejected("unknown_column", f"The options give a type to {unknown[0]!r}, which is no column of the file.")
+    seen: list[Observed] = []
+    spread = Spread()
+    for chunk in upload.chunks():
+        seen = seen or [Observed(item.name, item.type, upload.tokens) for item in chunk.schema]
+        for column, array in zip(seen, chunk.columns, strict=True):
+            column.add(array.combine_chunks())
+        spread.add(chunk)
+        progress(0.5 * upload.done_bytes(), upload.total_bytes)
+    rows = seen[0].rows if seen else 0
+    _check_rows(upload, rows, seen)
+    columns = [infer.decide(column, wanted.get(column.name)) for column in seen]
+    return columns, rows, _profile(columns, spread.table(columns))
+
+
+def _check_rows(upload: Source, rows: int, seen: list[Observed]) -> None:
+    if upload.ragged > max(RAGGED_SHARE * (rows + upload.ragged), 1 if rows > 2 else 0):
+        raise Rejected(
+            "ragged_lines",
+            f"{upload.ragged} of {rows + upload.ragged} lines do not have the header's {len(upload.names)} values; "
+            "check the delimiter and the quoting.",
+        )
+    if rows == 0:
+        raise Rejected("no_rows", "The file has a header and no rows.")
+    if rows < MIN_ROWS:
+        raise Rejected("too_few_rows", "The file has a single row; there is nothing to learn from one row.")
+    if all(column.missing_count == column.rows for column in seen):
+        raise Rejected("all_missing", "Every value of every column is missing.")
+
+
+class Spread:
+    """A sample of rows spread over the whole file, thinned as it grows."""
+
+    LIMIT = 40_000
+
+    def __init__(self) -> None:
+        self.chunks: list[pa.Table] = []
+        self.stride = 1
+
+    def add(self, chunk: pa.Table) -> None:
+        self.chunks.append(_every(chunk, self.stride))
+        if sum(part.num_rows for part in self.chunks) > self.LIMIT:
+            self.chunks = [_every(part, 2) for part in self.chunks]
+            self.stride *= 2
+
+    def table(self, columns: list[Column]) -> pa.Table:
+        whole = pa.concat_tables(self.chunks)
+        return pa.table([converted(whole[c["name"]].combine_chunks(), c) for c in columns], names=[c["name"] for c in columns])
+
+
+def _every(table: pa.Table, stride: int) -> pa.Table:
+    return table if stride == 1 else table.take(pa.array(np.arange(0, table.num_rows, stride)))
+
+
+def _profile(columns: list[Column], sample: pa.Table) -> dict[str, Any]:
+    """Figures for people, from a sample: shares of missing values, quantiles of numbers, shares of levels."""
+    out = []
+    for column, array in zip(columns, sample.columns, strict=True):
+        entry: dict[str, Any] = {"name": column["name"], "missing": column["missing"]}
+        if column["type"] in ("integer", "float") and array.null_count < len(array):
+            steps = [0.05, 0.25, 0.5, 0.75, 0.95]
+            entry["quantiles"] = dict(zip(map(str, steps), pc.quantile(array, q=steps).to_pylist(), strict=True))
+        if column["type"] in ("category", "boolean"):
+            counted = pc.value_counts(array.drop_null())
+            top = np.argsort(-counted.field(1).to_numpy(), kind="stable")[:10]
+            shares = counted.field(1).to_numpy()[top] / max(1, len(array))
+            entry["levels"] = {str(counted.field(0)[int(i)].as_py()): round(float(s), 4) for i, s in zip(top, shares, strict=True)}
+        out.append(entry)
+    return {"columns": out}
+
+
+# -- the second pass: typed parts ---------------------------------------------------------------------------------
+
+
+def storage_type(column: Column) -> pa.DataType:
+    """How a column's values are kept in the parts."""
+    kind = column["type"]
+    if kind == "integer":
+        return pa.int64()
+    if kind == "float":
+        return pa.float64()
+    if kind == "date":
+        return pa.date32()
+    if kind == "datetime":
+        return pa.timestamp("us")
+    if kind == "boolean" and column["arrow"] == "bool":
+        return pa.bool_()
+    if kind == "category" and column["arrow"] != "string":
+        return pa.int64() if "int" in column["arrow"] else pa.bool_() if column["arrow"] == "bool" else pa.float64()
+    return pa.string()
+
+
+def converted(array: pa.Array, column: Column) -> pa.Array:
+    """Raw values of an upload as the column's storage type."""
+    target = storage_type(column)
+    if not pa.types.is_string(array.type):
+        return _from_typed(array, column, target)
+    if "missing_token" in column:
+        array = _without_tokens(array, column)
+    if pa.types.is_string(target):
+        return array
+    text = pc.utf8_trim_whitespace(array)
+    if column["type"] in ("date", "datetime"):
+        times = temporal.parse(text.drop_null(), column["format"]) if text.null_count else temporal.parse(text, column["format"])
+        return _scattered(times, text).cast(target)
+    if pa.types.is_boolean(target):
+        return pc.equal(pc.utf8_lower(text), "true")
+    return pc.cast(pc.replace_substring(text, ",", ".") if column.get("comma") else text, target)
+
+
+def _scattered(values: pa.Array, like: pa.Array) -> pa.Array:
+    """Values put back where `like` is not null."""
+    if not like.null_count:
+        return values
+    return pc.replace_with_mask(pa.nulls(len(like), values.type), pc.is_valid(like), values)
+
+
+def _without_tokens(array: pa.Array, column: Column) -> pa.Array:
+    tokens = infer.MISSING
+    if column["type"] in ("integer", "float", "boolean", "date", "datetime"):
+        tokens = tokens | infer.MAYBE_MISSING
+    missing = pc.is_in(pc.utf8_trim_whitespace(array), pa.array(sorted(tokens)))
+    return pc.if_else(missing, pa.scalar(None, pa.string()), array)
+
+
+def _from_typed(array: pa.Array, column: Column, target: pa.DataType) -> pa.Array:
+    if pa.types.is_floating(array.type):
+        array = pc.if_else(pc.is_finite(array), array, pa.scalar(None, array.type))
+    if pa.types.is_time(array.type) or pa.types.is_duration(array.type):
+        array = array.cast(pa.int32() if array.type.bit_width == 32 else pa.int64())
+    if pa.types.is_timestamp(array.type) and array.type.tz:
+        array = pc.cast(array, pa.timestamp(array.type.unit))
+    return array.cast(target, safe=False)
+
+
+def holdout_rows(rows: int, seed: int) -> np.ndarray:
+    """Sorted positions of the rows that training never sees."""
+    if rows < HOLDOUT_FROM:
+        return np.empty(0, np.int64)
+    size = min(int(rows * HOLDOUT_SHARE), HOLDOUT_MAX)
+    return np.sort(np.random.default_rng(seed).choice(rows, size, replace=False, shuffle=False))
+
+
+class PartWriter:
+    """Parts of one split, a new one every PART_ROWS rows."""
+
+    def __init__(self, split: Split, sink: PartSink, schema: pa.Schema) -> None:
+        self.split, self.sink, self.schema = split, sink, schema
+        self._stack = ExitStack()
+        self._writer: pq.ParquetWriter | None = None
+        self._rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        if not table.num_rows:
+            return
+        if self._writer is None:
+            path = self._stack.enter_context(self.sink.part(self.split, ".parquet"))
+            self._writer = self._stack.enter_context(pq.ParquetWriter(path, self.schema, compression="zstd"))
+        self._writer.write_table(table)
+        self._rows += table.num_rows
+        if self._rows >= PART_ROWS:
+            self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+        self._writer, self._rows = None, 0
+
+    def abandon(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+
+def _second_pass(upload: Source, columns: list[Column], rows: int, seed: int, sink: PartSink, progress: Progress) -> None:
+    schema = pa.schema([(column["name"], storage_type(column)) for column in columns])
+    held, start = holdout_rows(rows, seed), 0
+    writers = [PartWriter("train", sink, schema), PartWriter("holdout", sink, schema)]
+    with ExitStack() as stack:
+        for writer in writers:
+            stack.push(writer.abandon)
+        for chunk in upload.chunks():
+            arrays = [converted(chunk[column["name"]].combine_chunks(), column) for column in columns]
+            table = pa.table(arrays, schema=schema)
+            out = np.zeros(table.num_rows, bool)
+            first, last = np.searchsorted(held, [start, start + table.num_rows])
+            out[held[first:last] - start] = True
+            writers[0].write(table.filter(pa.array(~out)))
+            writers[1].write(table.filter(pa.array(out)))
+            start += table.num_rows
+            progress(0.5 * upload.total_bytes + 0.5 * upload.done_bytes(), upload.total_bytes)
+        for writer in writers:
+            writer.close()
+
+
+# -- outputs ------------------------------------------------------------------------------------------------------
+
+
+def output_type(column: Column) -> pa.DataType:
+    """The Arrow type that the column had in the upload."""
+    name = column["arrow"]
+    if name.startswith("decimal"):
+        digits, scale = name[name.index("(") + 1 : -1].split(",")
+        return pa.decimal128(int(digits), int(scale)) if name.startswith("decimal128") else pa.decimal256(int(digits), int(scale))
+    if name.startswith("timestamp["):
+        unit, _, zone = name[10:-1].partition(", tz=")
+        return pa.timestamp(unit, zone or None)
+    if name.startswith(("time32[", "time64[", "duration[")):
+        maker: Callable[[str], pa.DataType] = {"time32": pa.time32, "time64": pa.time64, "duration": pa.duration}[name.split("[")[0]]
+        return maker(name.split("[")[1][:-1])
+    if name.startswith("date"):
+        return pa.date32() if name.startswith("date32") else pa.date64()
+    names = {"string": pa.string(), "bool": pa.bool_(), "double": pa.float64(), "float": pa.float32(), "halffloat": pa.float16()}
+    return names.get(name) or pa.type_for_alias(name)
+
+
+def output_schema(columns: list[Column]) -> pa.Schema:
+    return pa.schema([(column["name"], output_type(column)) for column in columns])
+
+
+def typed(array: pa.Array, column: Column) -> pa.Array:
+    """Storage values as the upload's Arrow type."""
+    target = output_type(column)
+    if array.type == target:
+        return array
+    if pa.types.is_string(target):
+        return as_text(array, column)
+    if pa.types.is_time(target) or pa.types.is_duration(target):
+        array = array.cast(pa.int32() if target.bit_width == 32 else pa.int64(), safe=False)
+    if pa.types.is_decimal(target):
+        return pc.cast(pc.round(array, target.scale), target, safe=False)
+    return array.cast(target, safe=False)
+
+
+def as_text(array: pa.Array, column: Column) -> pa.Array:
+    """Storage values as the upload wrote them; nulls stay null."""
+    kind = column["type"]
+    if pa.types.is_string(array.type):
+        return array
+    if kind in ("date", "datetime"):
+        return temporal.write(array.cast(pa.timestamp("us")), column["format"], column["fraction"], column["padded"])
+    if pa.types.is_boolean(array.type):
+        no, yes = column.get("spelling") or ("false", "true")
+        return pc.if_else(array, yes, no)
+    if pa.types.is_floating(array.type):
+        digits = column.get("decimals")
+        fixed = column.get("fixed") and digits is not None and digits <= 12
+        text = (array.cast(pa.decimal128(38, digits), safe=False) if fixed else array).cast(pa.string())
+        return pc.replace_substring(text, ".", ",") if column.get("comma") else text
+    return array.cast(pa.string())
+
+
+def write_file(path: Path, format: str, schema: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
+    """Chunks of storage values to one file; returns the number of rows. Holds one chunk at a time."""
+    columns: list[Column] = list(schema["columns"])
+    return {"parquet": _write_parquet, "csv": _write_csv, "jsonl": _write_jsonl}[format](path, columns, schema, tables)
+
+
+def _write_parquet(path: Path, columns: list[Column], _: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
+    rows, schema = 0, output_schema(columns)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for table in tables:
+            arrays = [typed(array.combine_chunks(), column) for column, array in zip(columns, table.columns, strict=True)]
+            writer.write_table(pa.table(arrays, schema=schema))
+            rows += table.num_rows
+    return rows
+
+
+def _write_csv(path: Path, columns: list[Column], schema: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
+    rows, names = 0, [column["name"] for column in columns]
+    flat = pa.schema([(name, pa.string()) for name in names])
+    delimiter = schema.get("layout", {}).get("delimiter", ",")
+    options = pacsv.WriteOptions(include_header=False, delimiter=delimiter, quoting_style="needed")
+    with path.open("wb") as file:
+        file.write(_csv_header(names, delimiter))
+        with pacsv.CSVWriter(file, flat, write_options=options) as writer:
+            for table in tables:
+                arrays = [_csv_text(array.combine_chunks(), column) for column, array in zip(columns, table.columns, strict=True)]
+                writer.write_table(pa.table(arrays, schema=flat))
+                rows += table.num_rows
+    return rows
+
+
+def _csv_header(names: list[str], delimiter: str) -> bytes:
+    def cell(name: str) -> str:
+        return '"' + name.replace('"', '""') + '"' if any(c in name for c in (delimiter, '"', "\n", "\r")) else name
+
+    return (delimiter.join(map(cell, names)) + "\n").encode()
+
+
+def _csv_text(array: pa.Array, column: Column) -> pa.Array:
+    text, token = as_text(array, column), column.get("missing_token") or ""
+    return text.fill_null(token) if token else text
+
+
+def _write_jsonl(path: Path, columns: list[Column], _: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
+    rows = 0
+    with path.open("wb") as file:
+        for table in tables:
+            pieces: list[Any] = []
+            for i, (column, array) in enumerate(zip(columns, table.columns, strict=True)):
+                pieces += [("{" if i == 0 else ", ") + json.dumps(column["name"]) + ": ", _json_text(array.combine_chunks(), column)]
+            lines = pc.binary_join_element_wise(*pieces, "}\n", "")
+            file.write(pa.concat_arrays([lines]).buffers()[2][: pc.sum(pc.binary_length(lines)).as_py() or 0])
+            rows += table.num_rows
+    return rows
+
+
+def _json_text(array: pa.Array, column: Column) -> pa.Array:
+    if pa.types.is_boolean(array.type):
+        text = pc.if_else(array, "true", "false")
+    elif (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) and output_type(column) != pa.string():
+        text = array.cast(pa.string())
+    else:
+        coded = as_text(array, column).dictionary_encode()
+        quoted = pa.array([json.dumps(value, ensure_ascii=False) for value in coded.dictionary.to_pylist()], pa.string())
+        text = quoted.take(coded.indices)
+    return text.fill_null("null")

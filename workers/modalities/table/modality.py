@@ -1,0 +1,29 @@
+"""Tables, tied together: what the job system calls. Torch is imported when a network is needed, not to read files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.domain.modality import TrainConfig
+from workers.modalities import Dataset, Ingested, Json, PartSink, Progress, Sampler, Training
+from workers.modalities.table import files
+from workers.modalities.table.spec import TableConfig
+
+
+class Table:
+    def ingest(self, source: Path, filename: str, options: Json, seed: int, sink: PartSink, progress: Progress) -> Ingested:
+        return files.ingest(source, options, seed, sink, progress)
+
+    def training(self, dataset: Dataset, config: TrainConfig, device: str) -> Training:
+        from workers.modalities.table.training import TableTraining
+
+        own = config if isinstance(config, TableConfig) else TableConfig.model_validate(config.model_dump())
+        return TableTraining(dataset, own, device)
+
+    def sampler(self, directory: Path, device: str) -> Sampler:
+        from workers.modalities.table.sampler import TableSampler
+
+        return TableSampler(directory, device)
+
+
+MODALITY = Table()

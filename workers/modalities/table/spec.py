@@ -1,0 +1,114 @@
+"""What tables offer and accept, for the service to read. Torch-free, and free of numpy and pyarrow as well."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from service.domain.modality import Conditions, DatasetOptions, ModalitySpec, Schema, TrainConfig
+from service.errors import InvalidCondition
+
+ColumnType = Literal[
+    "integer", "float", "boolean", "category", "datetime", "date", "identifier", "constant", "text"
+]
+TEXT_EXTENSIONS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json")
+EXTENSIONS = (*TEXT_EXTENSIONS, *(f"{extension}.gz" for extension in TEXT_EXTENSIONS), ".parquet", ".pq")
+
+# First bytes of what is certainly no table: ZIP and Excel, PNG, JPEG, GIF, WebP, PDF, old Office, 7z, xz, bzip2, zstd.
+FOREIGN = (
+    b"PK\x03\x04", b"PK\x05\x06", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"%PDF", b"\xd0\xcf\x11\xe0",
+    b"7z\xbc\xaf", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd", b"\x7fELF",
+)  # fmt: skip
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class TableOptions(DatasetOptions):
+    """How to read a table; what is left out is found out."""
+
+    delimiter: str | None = Field(None, min_length=1, max_length=1, description="Between values of a CSV; sniffed if absent.")
+    encoding: str | None = Field(None, max_length=40, description="Of a text file, such as 'cp1252'; detected if absent.")
+    header: bool | None = Field(None, description="Whether the first line names the columns; detected if absent.")
+    types: Mapping[str, ColumnType] = Field(
+        default_factory=dict, description="Column types that are known better than inference finds them."
+    )
+
+
+class TableConfig(TrainConfig):
+    """What can be set in a training on a table, all derived from preset and data if absent."""
+
+    batch: int | None = Field(None, ge=8, le=65_536, description="Rows a step; smaller tables use smaller batches.")
+    width: int | None = Field(None, ge=16, le=2_048, description="Width of the generator's hidden layers.")
+    max_levels: int = Field(300, ge=2, le=2_000, description="Levels of a category learned one by one; rarer are pooled.")
+    max_rows: int = Field(500_000, ge=10, le=5_000_000, description="Training rows kept in memory, drawn at random.")
+
+
+def recognises(head: bytes, filename: str) -> bool:
+    """Parquet, or anything textual that is no archive and no picture. The content decides; the name only where there is none."""
+    name = filename.lower()
+    if not head:
+        return name.endswith(EXTENSIONS)
+    if head.startswith(b"PAR1"):
+        return True
+    if head.startswith(b"\x1f\x8b"):
+        return name.endswith(".gz") and not name.endswith((".tar.gz", ".tgz"))
+    if head.startswith(FOREIGN) or head[257:262] == b"ustar":
+        return False
+    return head.startswith(UTF16_MARKS) or head.count(0) == 0 or _utf16_without_mark(head)
+
+
+def _utf16_without_mark(head: bytes) -> bool:
+    """Western text in UTF-16 has a zero in nearly every other byte."""
+    even, odd, half = head[0::2].count(0), head[1::2].count(0), max(1, len(head) // 2)
+    return min(even, odd) == 0 and max(even, odd) > 0.7 * half
+
+
+def same_level(level: Any, value: Any) -> bool:
+    """Whether a condition's value names this level: as itself, or as text (a command line knows nothing else)."""
+    if isinstance(value, str) and not isinstance(level, str):
+        return str(level).lower() == value.lower()
+    return type(level) is type(value) and bool(level == value) or _same_number(level, value)
+
+
+def _same_number(level: Any, value: Any) -> bool:
+    numbers = isinstance(level, int | float) and isinstance(value, int | float)
+    return numbers and not isinstance(level, bool) and not isinstance(value, bool) and level == value
+
+
+def check_conditions(schema: Schema, conditions: Conditions) -> None:
+    """Raises InvalidCondition, with an error for each condition that no row of this schema can be asked to meet."""
+    columns = {column["name"]: column for column in schema["columns"]}
+    errors = [
+        {"path": f"conditions.{name}", "message": message}
+        for name, value in conditions.items()
+        if (message := _objection(columns.get(name), value))
+    ]
+    if errors:
+        raise InvalidCondition(errors[0]["message"], errors=errors)
+
+
+def _objection(column: Mapping[str, Any] | None, value: Any) -> str | None:
+    if column is None:
+        return "The dataset has no column of this name."
+    if "levels" not in column:
+        return f"The column is of type {column['type']}; only columns with levels, such as categories, can be fixed."
+    if value is None and column["nullable"]:
+        return None
+    if not any(same_level(level, value) for level in column["levels"]):
+        shown = ", ".join(str(level) for level in column["levels"][:8])
+        return f"The column has no level {str(value)[:60]!r}; its levels are {shown}{' ...' if len(column['levels']) > 8 else ''}."
+    return None
+
+
+SPEC = ModalitySpec(
+    name="table",
+    title="Tables",
+    summary="Rows and columns of numbers, categories, dates and missing values, from CSV, TSV, JSON Lines or Parquet.",
+    extensions=EXTENSIONS,
+    dataset_options=TableOptions,
+    train_config=TableConfig,
+    formats=("parquet", "csv", "jsonl"),
+    shard_samples=1_000_000,
+    preview="rows",
+    recognises=recognises,
+    check_conditions=check_conditions,
+)

@@ -1,0 +1,63 @@
+"""Formats of dates and times: finding the one a column is written in, reading it, writing it back."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+DATE_FORMATS = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y",
+    "%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y",
+)  # fmt: skip
+TIME_FORMATS = ("%H:%M:%S", "%H:%M", "%H:%M:%SZ")
+FORMATS = (
+    *DATE_FORMATS,
+    *(f"{date}{gap}{time}" for date in DATE_FORMATS[:7] for gap in (" ", "T") for time in TIME_FORMATS),
+)
+FRACTION = r"(:\d\d)[.](\d{1,6})(Z?)$"
+
+
+def fits(text: pa.Array, pattern: str) -> bool:
+    """Whether every value (none of them null) reads in this format and is a date of the calendar."""
+    try:
+        parsed = parse(text, pattern)
+    except pa.ArrowInvalid:
+        return False
+    if parsed.null_count:
+        return False
+    years = pc.min_max(pc.year(parsed)).as_py()
+    return 1000 <= years["min"] and years["max"] <= 9999
+
+
+def parse(text: pa.Array, pattern: str) -> pa.Array:
+    """Timestamps in microseconds; fractions of a second are kept, whatever the format says of seconds."""
+    if not pattern.endswith(("%S", "%SZ")):
+        return pc.strptime(text, format=pattern, unit="us")
+    whole = pc.strptime(pc.replace_substring_regex(text, FRACTION, r"\1\3"), format=pattern, unit="us")
+    if not pc.any(pc.match_substring(text, ".")).as_py() or not pc.any(pc.match_substring_regex(text, FRACTION)).as_py():
+        return whole
+    digits = pc.struct_field(pc.extract_regex(text, r"(?P<a>:\d\d)[.](?P<f>\d{1,6})(?P<z>Z?)$"), "f")
+    micros = pc.cast(pc.utf8_rpad(pc.fill_null(digits, "0"), 6, "0"), pa.int64())
+    return pc.add(whole, pc.cast(micros, pa.duration("us")))
+
+
+def is_date(pattern: str) -> bool:
+    return "%H" not in pattern
+
+
+def fraction_digits(text: pa.Array) -> int:
+    """Digits after the second in the longest value."""
+    found = pc.struct_field(pc.extract_regex(text, r":\d\d[.](?P<f>\d{1,6})Z?$"), "f")
+    return pc.max(pc.utf8_length(found)).as_py() or 0
+
+
+def padded(text: pa.Array, pattern: str) -> bool:
+    """Whether days and months below ten are written with a zero, as strftime writes them."""
+    return bool(pc.all(pc.equal(pc.utf8_length(text), pc.utf8_length(write(parse(text, pattern), pattern, 0, True)))).as_py())
+
+
+def write(times: pa.Array, pattern: str, digits: int, pad: bool) -> pa.Array:
+    """Text in the column's own format."""
+    unit = "s" if digits == 0 else "ms" if digits <= 3 else "us"
+    text = pc.strftime(pc.cast(times, pa.timestamp(unit), safe=False), format=pattern, locale="C")
+    return text if pad else pc.replace_substring_regex(text, r"(^|[/. -])0(\d[/. -]|\d$)", r"\1\2")
