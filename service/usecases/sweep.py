@@ -154,10 +154,9 @@ def _queues_that_lost_some(context: Context, long_ago: ColumnElement[bool]) -> l
     """Queues in which the broker holds fewer doorbells than units wait. Where all workers are busy it holds them all,
     and ringing again and again would only pile them up."""
     with context.database.read() as session:
-        waiting = dict(
-            session.execute(select(Unit.queue, func.count()).where(_available(long_ago)).group_by(Unit.queue)).tuples()
-        )
-    return [queue for queue, units in waiting.items() if (context.doorbell.waiting(queue) or 0) < units]
+        query = select(Unit.queue, func.count()).where(_available(long_ago)).group_by(Unit.queue)
+        waiting = session.execute(query).all()
+    return [queue for queue, units in waiting if (context.doorbell.waiting(queue) or 0) < units]
 
 
 def tidy(context: Context) -> None:

@@ -94,18 +94,8 @@ def report(context: Context, unit_id: str, attempt: int, messages: Sequence[Mess
     """Record what the child said: progress, metrics, events, checkpoints."""
     with context.database.begin() as session:
         job = _job_of(session, unit_id)
-        changes: dict[str, Any] = {"attempt": attempt}
-        for message in messages:
-            if message["type"] == "progress":
-                changes["progress"] = {name: message.get(name) for name in ("fraction", "step", "steps", "eta_seconds")}
-            elif message["type"] == "checkpoint":
-                before = changes.get("checkpoint") or session.scalar(select(Unit.checkpoint).where(Unit.id == unit_id))
-                changes["checkpoint"] = {
-                    "key": message["key"],
-                    "step": message["step"],
-                    "before": (before or {}).get("key"),
-                }
-        if job is None or _set(session, unit_id, attempt, **changes) is None:
+        changes = _changes(session, unit_id, messages)
+        if job is None or _set(session, unit_id, attempt, attempt=attempt, **changes) is None:
             return False
         _record_metrics(session, job.id, [message for message in messages if message["type"] == "metrics"])
         for message in messages:
@@ -115,6 +105,19 @@ def report(context: Context, unit_id: str, attempt: int, messages: Sequence[Mess
                 data = {"step": message["step"]}
                 events.append(session, job.id, "checkpoint", f"Checkpoint at step {message['step']}.", data=data)
         return True
+
+
+def _changes(session: Session, unit_id: str, messages: Sequence[Message]) -> dict[str, Any]:
+    """What the messages change in the unit's row: the last progress, the last checkpoint and the one before it."""
+    changes: dict[str, Any] = {}
+    for message in messages:
+        if message["type"] == "progress":
+            changes["progress"] = {name: message.get(name) for name in ("fraction", "step", "steps", "eta_seconds")}
+        elif message["type"] == "checkpoint":
+            last = changes.get("checkpoint") or session.scalar(select(Unit.checkpoint).where(Unit.id == unit_id))
+            before = last["key"] if last else None
+            changes["checkpoint"] = {"key": message["key"], "step": message["step"], "before": before}
+    return changes
 
 
 def _record_metrics(session: Session, job_id: str, messages: Sequence[Message]) -> None:
@@ -235,7 +238,7 @@ def _job_of(session: Session, unit_id: str) -> Job | None:
     return moves.hold(session, job_id) if job_id else None
 
 
-def _set(session: Session, unit_id: str, attempt: int, **values: Any) -> str | None:
+def _set(session: Session, unit_id: str, attempt: int, /, **values: Any) -> str | None:
     """Change the unit if this is still its attempt; returns the job's id, None if not. The one fence."""
     return session.scalar(
         update(Unit)
