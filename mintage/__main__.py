@@ -1,0 +1,5 @@
+"""`python -m mintage` is `mintage`."""
+
+from mintage.cli import main
+
+main()

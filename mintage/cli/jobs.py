@@ -1,0 +1,201 @@
+"""`mintage train`, `mintage generate` and `mintage jobs`: start work, watch it, cancel it, fetch what it made."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from mintage.cli.common import (
+    DataDir,
+    Json,
+    age,
+    connect,
+    ended,
+    entries,
+    finished,
+    group,
+    number,
+    out,
+    pairs,
+    put,
+    put_json,
+    say,
+    settings,
+    size,
+    state,
+    table,
+)  # fmt: skip
+from mintage.cli.reports import headline
+from mintage.results import Job
+
+app = group("jobs", "Work in the queue: look at it, watch it, cancel it.")
+Id = Annotated[str, typer.Argument(metavar="JOB", help="Its id: job_...")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as the job is in the queue.")]
+Name = Annotated[str | None, typer.Option(help="A name for people.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the files go; ./JOB by default.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(train)
+    app.command()(generate)
+
+
+def train(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The id of a dataset that is ready: ds_...")],
+    preset: Annotated[str | None, typer.Option(help="draft, standard or best: from minutes to hours.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps, instead of the preset's.")] = None,
+    seed: Seed = None,
+    name: Name = None,
+    time_limit: Annotated[int | None, typer.Option(metavar="SECONDS", help="Stop well within so long.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the modality's own; repeatable."),
+    ] = None,
+    no_wait: NoWait = False,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Train a GAN on a dataset; gives a model."""
+    config = settings(set_ or []) | ({"time_limit_seconds": time_limit} if time_limit is not None else {})
+    with connect(ctx) as client:
+        job = client.train(dataset, preset=preset, steps=steps, seed=seed, name=name, **config)
+        if no_wait:
+            put(ctx, job.raw, _queued(job))
+            return
+        job = finished(ctx, job)
+        if state(ctx).json:
+            put_json(job.raw)
+            return
+        out().print(f"Model [bold]{job.model_id}[/bold] is ready.\n")
+        out().print(headline(client.models.report(job.model_id or "")))
+        say(f"\nNext: [bold]mintage generate {job.model_id} --count 10000 --out synthetic[/bold]")
+
+
+def generate(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The id of a model: mdl_...")],
+    count: Annotated[int, typer.Option(help="How many samples.")],
+    format: Annotated[str | None, typer.Option(help="Such as parquet, csv, jsonl; the modality's first.")] = None,
+    seed: Seed = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="Only samples with this category or label; repeatable."),
+    ] = None,
+    name: Name = None,
+    out: Out = None,
+    no_wait: NoWait = False,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Generate samples from a model and download them."""
+    conditions = pairs(where or [], "--where")
+    with connect(ctx) as client:
+        job = client.generate(model, count, seed=seed, format=format, conditions=conditions, name=name)
+        if no_wait:
+            put(ctx, job.raw, f"{_queued(job)}\nFetch it with: mintage jobs download {job.id}")
+            return
+        _download(ctx, finished(ctx, job), out)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    kind: Annotated[str | None, typer.Option(help="ingest, train or generate.")] = None,
+    state: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """The newest jobs."""
+    with connect(ctx) as client:
+        found = list(client.jobs.list(kind, state, limit))
+    rows = [(j.id, j.kind, j.state, f"{_fraction(j):.0%}", j.name, _result(j), age(j.created_at)) for j in found]
+    put(
+        ctx,
+        {"data": [j.raw for j in found]},
+        table(("id", "kind", "state", "done", "name", "result", "made"), rows) if rows else "No jobs yet.",
+    )
+
+
+@app.command()
+def show(ctx: typer.Context, job: Id, json: Json = False, data_dir: DataDir = None) -> None:
+    """One job, and what has happened to it."""
+    with connect(ctx) as client:
+        found = client.jobs.get(job)
+        if state(ctx).json:
+            put_json(found.raw)
+            return
+        console = out()
+        console.print(_entries(found))
+        events = list(found.events())
+    console.print()
+    console.print(table(("when", "", "what happened"), [(e.at[11:19], e.level, e.message) for e in events[-20:]]))
+
+
+@app.command()
+def watch(ctx: typer.Context, job: Id, json: Json = False, data_dir: DataDir = None) -> None:
+    """Follow a job to its end."""
+    with connect(ctx) as client:
+        found = ended(ctx, client.jobs.get(job))
+    put(ctx, found.raw, f"{found.id} has succeeded. {_result(found)}".rstrip())
+
+
+@app.command()
+def cancel(ctx: typer.Context, job: Id, json: Json = False, data_dir: DataDir = None) -> None:
+    """Ask a job to stop."""
+    with connect(ctx) as client:
+        found = client.jobs.cancel(job)
+    done = found.state if found.ended else "being cancelled"
+    put(ctx, found.raw, f"{found.id} is {done}.")
+
+
+@app.command()
+def download(ctx: typer.Context, job: Id, out: Out = None, json: Json = False, data_dir: DataDir = None) -> None:
+    """Download what a finished generation made; goes on where an earlier download broke off."""
+    with connect(ctx) as client:
+        _download(ctx, ended(ctx, client.jobs.get(job)), out)
+
+
+def _download(ctx: typer.Context, job: Job, directory: Path | None) -> None:
+    directory = directory or Path(job.id)
+    paths = job.download(directory, progress=not state(ctx).json)
+    if state(ctx).json:
+        put_json(job.raw)
+        return
+    total = sum(path.stat().st_size for path in paths)
+    rows = (job.result.get("output") or {}).get("rows")
+    what = f"{number(rows)} samples" if rows is not None else "The output"
+    files = str(paths[0]) if len(paths) == 1 else f"{len(paths)} files in {directory}"
+    out().print(f"{what}, {size(total)}, checksums verified: [bold]{escape(files)}[/bold]")
+
+
+def _queued(job: Job) -> str:
+    return f"{job.id} is in the queue. Watch it with: mintage jobs watch {job.id}"
+
+
+def _fraction(job: Job) -> float:
+    return 1.0 if job.state == "succeeded" else job.progress.fraction
+
+
+def _result(job: Job) -> str:
+    if job.error:
+        return f"{job.error.message} [{job.error.code}]"
+    output: dict[str, Any] = job.result.get("output") or {}
+    if output:
+        return f"{number(output.get('rows'))} samples"
+    return str(job.result.get("model_id") or job.result.get("dataset_id") or "")
+
+
+def _entries(job: Job) -> Any:
+    config = job.raw.get("spec") or job.raw.get("config") or {}
+    return entries(
+        {
+            "id": job.id, "kind": job.kind, "state": job.state, "name": job.name, "attempt": job.attempt,
+            "done": f"{_fraction(job):.0%}", "dataset": job.dataset_id, "model": job.model_id, "result": _result(job),
+            "settings": ", ".join(f"{key}={value}" for key, value in config.items() if value is not None),
+            "made": age(job.created_at), "started": age(job.started_at), "ended": age(job.finished_at),
+        }
+    )  # fmt: skip

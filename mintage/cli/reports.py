@@ -1,0 +1,69 @@
+"""A model's report as a table for people: each figure beside what real data reach, and a line on what it means."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+MEANING = {
+    "shape": "each column's distribution, on average (1 = the same)",
+    "trend": "how pairs of columns go together (1 = the same)",
+    "c2st_auc": "can a classifier tell synthetic from real? (0.5 = it cannot, 1 = always)",
+    "dcr_share": "share lying nearer to training rows than to unseen ones (0.5 = no copying)",
+}
+
+
+def headline(report: Mapping[str, Any]) -> RenderableType:
+    """The verdict and the figures. Reports of modalities that this version does not know show what they have."""
+    own, ceiling, floor, meaning = _parts(report)
+    parts: list[RenderableType] = []
+    if own:
+        parts.append(_figures(own, ceiling, floor, meaning))
+    if report.get("verdict"):
+        parts.append(f"\n{escape(str(report['verdict']))}" if parts else escape(str(report["verdict"])))
+    return Group(*parts)
+
+
+Parts = tuple[dict[str, float], dict[str, float], dict[str, float], Mapping[str, str]]
+
+
+def _parts(report: Mapping[str, Any]) -> Parts:
+    """The figures, their ceiling, their floor, and what each says."""
+    if isinstance(report.get("figures"), dict):
+        figures = _numbers(report["figures"])
+        return figures, _numbers(report.get("ceiling") or {}), {}, report.get("meaning") or {}
+    own = {name: value for name in MEANING if (value := _number(report.get(name))) is not None}
+    # at best half of the rows lie nearer to the training rows: that ceiling needs no measurement
+    ceiling = _numbers(report.get("real_rows") or {}) | ({"dcr_share": 0.5} if "dcr_share" in own else {})
+    return own, ceiling, _numbers(report.get("independent_columns") or {}), MEANING
+
+
+def _figures(
+    own: Mapping[str, float], ceiling: Mapping[str, float], floor: Mapping[str, float], meaning: Mapping[str, str]
+) -> Table:
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    made.add_column("figure", no_wrap=True)
+    made.add_column("synthetic", justify="right", style="bold")
+    made.add_column("real rows" if floor else "at best", justify="right", style="green")
+    if floor:
+        made.add_column("unrelated columns", justify="right", style="red")
+    made.add_column("what it says", style="dim")
+    for name, value in own.items():
+        cells = [name, f"{value:.3f}", _cell(ceiling.get(name))]
+        cells += [_cell(floor.get(name))] if floor else []
+        made.add_row(*cells, escape(str(meaning.get(name, ""))))
+    return made
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): number for name, value in values.items() if (number := _number(value)) is not None}

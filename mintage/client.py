@@ -1,0 +1,213 @@
+"""The client: `Mintage()` and what hangs on it. Thin: a method is a request and a typed answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from mintage import address
+from mintage.errors import JobFailed, WaitTimedOut
+from mintage.results import Dataset, Event, Job, MetricPoint, Model, Output
+from mintage.transport import Transport
+
+Points = list[MetricPoint]  # outside the classes, whose own `list` would hide the type
+Rows = list[dict[str, Any]]
+
+
+class Mintage:
+    """A connection to a Mintage server.
+
+    `url` and `api_key` come from the arguments, from MINTAGE_URL and MINTAGE_API_KEY, or from the stack that
+    `mintage up` runs here. Threads may share one. Raises NoServer."""
+
+    def __init__(self, url: str | None = None, api_key: str | None = None, data_dir: str | Path | None = None) -> None:
+        found = address.find(url, api_key, Path(data_dir).expanduser() if data_dir else None)
+        self.url = found.url
+        self.transport = Transport(found.url, found.api_key)
+        self.datasets = Datasets(self)
+        self.jobs = Jobs(self)
+        self.models = Models(self)
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def train(
+        self,
+        dataset: str | Dataset,
+        preset: str | None = None,
+        steps: int | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        **config: Any,
+    ) -> Job:
+        """Start to train a model on a dataset that is ready; `config` takes the modality's own settings as well."""
+        chosen = {"preset": preset, "steps": steps, "seed": seed, **config}
+        body = {
+            "kind": "train",
+            "dataset_id": dataset if isinstance(dataset, str) else dataset.id,
+            "name": name,
+            "config": {key: value for key, value in chosen.items() if value is not None},
+        }
+        return self.jobs.create(body)
+
+    def generate(
+        self,
+        model: str | Model | Job,
+        count: int,
+        seed: int | None = None,
+        format: str | None = None,
+        conditions: dict[str, Any] | None = None,
+        name: str | None = None,
+    ) -> Job:
+        """Start to generate `count` samples; `model` may be a finished training job. A seed repeats a result."""
+        model_id = model if isinstance(model, str) else model.model_id if isinstance(model, Job) else model.id
+        body = {
+            "kind": "generate",
+            "model_id": model_id,
+            "count": count,
+            "seed": seed,
+            "format": format,
+            "conditions": conditions or None,
+            "name": name,
+        }
+        return self.jobs.create(body)
+
+    def modalities(self) -> list[dict[str, Any]]:
+        """What can be trained here, with the JSON schema of each one's settings."""
+        answer = self.transport.get("/v1/modalities")
+        return list(answer["data"])
+
+
+class Datasets:
+    def __init__(self, client: Mintage) -> None:
+        self._client = client
+
+    def upload(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        modality: str | None = None,
+        options: dict[str, Any] | None = None,
+        wait: bool = True,
+        progress: bool = False,
+    ) -> Dataset:
+        """Upload a file and, unless told otherwise, wait until it is read. Large files go straight to the bucket, in
+        parts at a time. Raises JobFailed with the reason when the file is rejected."""
+        from mintage.upload import upload
+
+        dataset = upload(self._client, Path(path), name, modality, options, progress=progress)
+        return self.wait(dataset.id) if wait else dataset
+
+    def list(self, limit: int | None = None) -> Iterator[Dataset]:
+        """All datasets, newest first."""
+        return map(Dataset.of, self._client.transport.pages("/v1/datasets", limit=limit))
+
+    def get(self, dataset: str | Dataset) -> Dataset:
+        return Dataset.of(self._client.transport.get(f"/v1/datasets/{_id(dataset)}"))
+
+    def delete(self, dataset: str | Dataset) -> None:
+        self._client.transport.delete(f"/v1/datasets/{_id(dataset)}")
+
+    def wait(self, dataset: str | Dataset, timeout: float | None = None) -> Dataset:
+        """The dataset when it is ready. Raises JobFailed when it is rejected, WaitTimedOut."""
+        end = time.monotonic() + timeout if timeout is not None else None
+        pause = 0.1
+        while True:
+            found = self.get(dataset)
+            if found.status == "ready":
+                return found
+            if found.status == "rejected":
+                problem = found.error
+                code, message = (problem.code, problem.message) if problem else ("rejected", "The file was rejected.")
+                raise JobFailed(found.job_id or "", "failed", code, message)
+            if end is not None and time.monotonic() > end:
+                raise WaitTimedOut(f"{found.id} is still {found.status} after {timeout:g} seconds.")
+            time.sleep(pause)
+            pause = min(pause * 1.3, 1.0)
+
+
+class Jobs:
+    def __init__(self, client: Mintage) -> None:
+        self._client = client
+
+    def create(self, body: dict[str, Any]) -> Job:
+        """Submit a job in the API's own words."""
+        given = {key: value for key, value in body.items() if value is not None}
+        return Job.of(self._client.transport.post("/v1/jobs", given), self._client)
+
+    def list(self, kind: str | None = None, state: str | None = None, limit: int | None = None) -> Iterator[Job]:
+        """Jobs, newest first."""
+        found = self._client.transport.pages("/v1/jobs", {"kind": kind, "state": state}, limit)
+        return (Job.of(item, self._client) for item in found)
+
+    def get(self, job: str | Job) -> Job:
+        return Job.of(self._client.transport.get(f"/v1/jobs/{_id(job)}"), self._client)
+
+    def cancel(self, job: str | Job) -> Job:
+        return Job.of(self._client.transport.post(f"/v1/jobs/{_id(job)}/cancel"), self._client)
+
+    def events(self, job: str | Job) -> Iterator[Event]:
+        path = f"/v1/jobs/{_id(job)}/events"
+        return map(Event.read, self._client.transport.pages(path, cursor_name="after"))
+
+    def metrics(self, job: str | Job) -> Points:
+        return [MetricPoint.read(item) for item in self._client.transport.get(f"/v1/jobs/{_id(job)}/metrics")["data"]]
+
+    def latest_metrics(self, job: str | Job) -> dict[str, float]:
+        points = self.metrics(job)
+        return points[-1].values if points else {}
+
+    def output(self, job: str | Job) -> Output:
+        return Output.of(self._client.transport.get(f"/v1/jobs/{_id(job)}/output"))
+
+
+class Models:
+    def __init__(self, client: Mintage) -> None:
+        self._client = client
+
+    def list(self, limit: int | None = None) -> Iterator[Model]:
+        """All models, newest first."""
+        return map(Model.of, self._client.transport.pages("/v1/models", limit=limit))
+
+    def get(self, model: str | Model) -> Model:
+        return Model.of(self._client.transport.get(f"/v1/models/{_id(model)}"))
+
+    def report(self, model: str | Model) -> dict[str, Any]:
+        """How good and how private the model's samples are, measured when it was trained."""
+        return dict(self._client.transport.get(f"/v1/models/{_id(model)}/report"))
+
+    def report_html(self, model: str | Model) -> str:
+        """The same as a page."""
+        return self._client.transport.read(f"/v1/models/{_id(model)}/report.html").text
+
+    def samples(self, model: str | Model, count: int = 10, seed: int | None = None) -> Rows | bytes:
+        """A few fresh samples in the answer itself: rows as objects, or a PNG's bytes for images."""
+        asked: dict[str, Any] = {"count": count} | ({"seed": seed} if seed is not None else {})
+        answer = self._client.transport.read(f"/v1/models/{_id(model)}/samples", asked)
+        if "json" not in answer.headers.get("Content-Type", ""):
+            return answer.content
+        body = answer.json()
+        return [dict(zip(body["columns"], row, strict=True)) for row in body["rows"]]
+
+    def delete(self, model: str | Model) -> None:
+        self._client.transport.delete(f"/v1/models/{_id(model)}")
+
+
+def _id(thing: str | Dataset | Model | Job) -> str:
+    """The id of a thing that may be given as such or as its id. An empty id would name the whole list."""
+    found = thing if isinstance(thing, str) else thing.id
+    if not found:
+        raise ValueError("an id is wanted here")
+    return quote(found, safe="")
