@@ -2,9 +2,11 @@
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -12,14 +14,20 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from service.errors import Unavailable
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Checksums = Literal["when_required", "when_supported"]
 CHUNK = 2**20
+PART = 16 * CHUNK  # of a streamed upload; S3 takes 10,000 parts, so up to 156 GiB
 TRANSFER = TransferConfig(multipart_threshold=32 * CHUNK, multipart_chunksize=32 * CHUNK, max_concurrency=4)
 ABSENT = {"404", "NoSuchKey", "NotFound"}
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...  # as many bytes as asked for, fewer only at the end
 
 
 class Missing(Exception):
@@ -95,9 +103,36 @@ class ObjectStore:
         self.client.upload_file(str(path), self.bucket, key, Config=TRANSFER)
         return path.stat().st_size, digest.hexdigest()
 
-    def put_stream(self, key: str, stream: IO[bytes]) -> None:
-        """Upload what can be read from `stream`, in parts, without holding it."""
-        self.client.upload_fileobj(stream, self.bucket, key, Config=TRANSFER)
+    def put_stream(self, key: str, stream: Readable) -> None:
+        """Upload what can be read from `stream`, in parts: one is sent while the next is read, so that three are held
+        at most. Where reading or sending fails, nothing is left."""
+        first = stream.read(PART)
+        if len(first) < PART:
+            self.put(key, first)
+            return
+        upload_id = self.start_multipart(key)
+        try:
+            self.complete_multipart(key, upload_id, self._send_parts(key, upload_id, first, stream))
+        except BaseException:
+            with suppress(BotoCoreError, ClientError):
+                self.abort_multipart(key, upload_id)
+            raise
+
+    def _send_parts(self, key: str, upload_id: str, part: bytes, stream: Readable) -> list[dict[str, Any]]:
+        def send(number: int, body: bytes) -> dict[str, Any]:
+            sent = self.client.upload_part(
+                Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body
+            )
+            return {"number": number, "etag": sent["ETag"]}
+
+        done: list[dict[str, Any]] = []
+        with ThreadPoolExecutor(1) as sender:
+            sending = sender.submit(send, 1, part)
+            while part := stream.read(PART):
+                done.append(sending.result())
+                sending = sender.submit(send, len(done) + 1, part)
+            done.append(sending.result())
+        return done
 
     def get(self, key: str, limit: int = 64 * CHUNK) -> bytes:
         """A small object whole. Raises Missing; ValueError over `limit` bytes."""
@@ -185,3 +220,17 @@ class ObjectStore:
     def _missing(self, error: ClientError, key: str) -> Exception:
         code = error.response.get("Error", {}).get("Code", "")
         return Missing(f"there is no object {key}") if code in ABSENT else error
+
+
+def object_store(settings: Settings) -> ObjectStore:
+    """The bucket that the settings name."""
+    key, secret = settings.s3_access_key, settings.s3_secret_key
+    return ObjectStore(
+        settings.s3_bucket,
+        endpoint_url=settings.s3_endpoint_url,
+        public_endpoint_url=settings.s3_public_endpoint_url,
+        region=settings.s3_region,
+        access_key=key.get_secret_value() if key else None,
+        secret_key=secret.get_secret_value() if secret else None,
+        checksums=settings.s3_checksums,
+    )

@@ -1,0 +1,125 @@
+"""/v1/jobs: submitted, looked at, listed, cancelled; the output of a generation."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import ConfigDict, Field
+from pydantic import Discriminator as By
+
+from service.api.dependencies import Body, Id, Name, OnlyOnce, Paging, Parts, Reference, Who, answered
+from service.api.problems import documented
+from service.domain import views
+from service.domain.states import JobKind, State
+from service.errors import (
+    BodyTooLarge,
+    Conflict,
+    DatasetNotReady,
+    IdempotencyKeyReused,
+    InvalidCondition,
+    JobNotSucceeded,
+    ModelNotReady,
+    NotFound,
+)
+from service.usecases import jobs, outputs
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+Value = str | int | float | bool | None
+
+
+class TrainJob(Body):
+    """Train a generator and a discriminator on a dataset."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"kind": "train", "dataset_id": views.DATASET, "config": {"preset": "draft"}}}
+    )
+
+    kind: Literal["train"]
+    dataset_id: Reference
+    name: Name | None = Field(None, description="Also of the model; the dataset's name if absent.")
+    config: dict[str, Any] = Field(default_factory=dict, description="See /v1/modalities.")
+
+
+class GenerateJob(Body):
+    """Generate samples from a model, in shards."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "kind": "generate",
+                "model_id": views.MODEL,
+                "count": 10_000,
+                "seed": 7,
+                "format": "csv",
+                "conditions": {"income": ">50K"},
+            }
+        }
+    )
+
+    kind: Literal["generate"]
+    model_id: Reference
+    count: int = Field(ge=1, description="Samples.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same samples; drawn if absent.")
+    format: str | None = Field(None, max_length=32, description="One of the modality's; its first if absent.")
+    conditions: dict[str, Value] = Field(
+        default_factory=dict, max_length=100, description="What each sample must have: labels or categories."
+    )
+    name: Name | None = None
+
+
+NewJob = Annotated[TrainJob | GenerateJob, By("kind")]
+
+
+class JobFilter(Paging):
+    kind: Literal[JobKind.INGEST, JobKind.TRAIN, JobKind.GENERATE] | None = Field(
+        None, description="Only of this kind."
+    )
+    state: State | None = Field(None, description="Only in this state.")
+
+
+@router.post(
+    "",
+    operation_id="create_job",
+    summary="Submit a training or a generation",
+    status_code=201,
+    response_model=views.JobView,
+    responses=documented(
+        NotFound, DatasetNotReady, ModelNotReady, InvalidCondition, IdempotencyKeyReused, BodyTooLarge
+    ),
+)
+def create_job(body: NewJob, parts: Parts, once: OnlyOnce) -> Response:
+    if isinstance(body, TrainJob):
+        return answered(jobs.train(parts, once, body.dataset_id, body.config, body.name))
+    given = (body.count, body.seed, body.format, body.conditions, body.name)
+    return answered(jobs.generate(parts, once, body.model_id, *given))
+
+
+@router.get("", operation_id="list_jobs", summary="List jobs, newest first", responses=documented())
+def list_jobs(parts: Parts, who: Who, page: Annotated[JobFilter, Query()]) -> views.Page[views.JobView]:
+    return jobs.page(parts, who.project_id, page.limit, page.cursor, page.kind, page.state)
+
+
+@router.get("/{id}", operation_id="get_job", summary="Look at a job", responses=documented(NotFound))
+def get_job(id: Id, parts: Parts, who: Who) -> views.JobView:
+    return jobs.get(parts, who.project_id, id)
+
+
+@router.post(
+    "/{id}/cancel",
+    operation_id="cancel_job",
+    summary="Ask a job to end",
+    description="What waits is cancelled at once, what runs within seconds. Asking again changes nothing.",
+    status_code=202,
+    responses=documented(NotFound, Conflict),
+)
+def cancel_job(id: Id, parts: Parts, who: Who) -> views.JobView:
+    return jobs.cancel(parts, who.project_id, id)
+
+
+@router.get(
+    "/{id}/output",
+    operation_id="get_output",
+    summary="The files of a finished generation, with presigned URLs",
+    responses=documented(NotFound, JobNotSucceeded),
+)
+def get_output(id: Id, parts: Parts, who: Who) -> views.OutputView:
+    return outputs.get(parts, who.project_id, id)
