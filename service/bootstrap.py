@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from service.db.database import Database
 from service.queue.doorbell import Doorbell, celery
 from service.settings import Settings
-from service.storage.objects import ObjectStore
+from service.storage.objects import ObjectStore, object_store
+
+__all__ = ["Context", "bootstrap", "object_store"]
 
 
 @dataclass(frozen=True)
@@ -16,19 +18,6 @@ class Context:
     database: Database
     storage: ObjectStore
     doorbell: Doorbell
-
-
-def object_store(settings: Settings) -> ObjectStore:
-    key, secret = settings.s3_access_key, settings.s3_secret_key
-    return ObjectStore(
-        settings.s3_bucket,
-        endpoint_url=settings.s3_endpoint_url,
-        public_endpoint_url=settings.s3_public_endpoint_url,
-        region=settings.s3_region,
-        access_key=key.get_secret_value() if key else None,
-        secret_key=secret.get_secret_value() if secret else None,
-        checksums=settings.s3_checksums,
-    )
 
 
 def bootstrap(settings: Settings | None = None) -> Context:

@@ -72,6 +72,7 @@ def _train(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
         "checkpoint_prefix": f"projects/{job.project_id}/jobs/{job.id}/checkpoints/",
         "checkpoint": checkpoint.get("key"),
         "checkpoint_before": checkpoint.get("before"),  # in case that one is torn
+        "spent_seconds": checkpoint.get("seconds", 0.0),  # on training, by the attempts until then
     }
 
 

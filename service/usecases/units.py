@@ -4,9 +4,11 @@ Each is one transaction, and each is fenced by the attempt: what a lost attempt 
 False. Why the database owns units: docs/decisions/0002-doorbells.md."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
@@ -115,8 +117,8 @@ def _changes(session: Session, unit_id: str, messages: Sequence[Message]) -> dic
             changes["progress"] = {name: message.get(name) for name in ("fraction", "step", "steps", "eta_seconds")}
         elif message["type"] == "checkpoint":
             last = changes.get("checkpoint") or session.scalar(select(Unit.checkpoint).where(Unit.id == unit_id))
-            before = last["key"] if last else None
-            changes["checkpoint"] = {"key": message["key"], "step": message["step"], "before": before}
+            told = {name: message.get(name) for name in ("key", "step", "seconds")}
+            changes["checkpoint"] = told | {"before": last["key"] if last else None}
     return changes
 
 
@@ -156,7 +158,8 @@ def finish(context: Context, unit_id: str, attempt: int, result: dict[str, Any])
             moves.cancel_if_idle(session, job)
         job_id = job.id
     if last and outcome is None:
-        finalize(context, job_id)  # if this process dies here, the sweep does it
+        with suppress(BotoCoreError, ClientError):  # if this process dies here, or the bucket does, the sweep does it
+            finalize(context, job_id)
     return True
 
 

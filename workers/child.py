@@ -1,0 +1,116 @@
+"""The child process of a supervisor: JSON requests in, work, JSON answers out. Its environment knows no database.
+
+Protocol: docs/architecture.md. Here is the one `except Exception`: no stack trace ever reaches a user."""
+
+import ctypes
+import os
+import signal
+import sys
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the supervisor's spawning thread ends, and see that it has not yet."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(os.environ.get("MINTAGE_SUPERVISOR_PID") or os.getppid()):
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    die_with_parent()  # before the imports, which take a second
+
+import traceback  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from botocore.exceptions import BotoCoreError, ClientError  # noqa: E402
+
+from service.domain.states import JobKind  # noqa: E402
+from service.errors import MintageError  # noqa: E402
+from service.settings import Settings  # noqa: E402
+from service.storage.objects import object_store  # noqa: E402
+from workers.modalities import Stop  # noqa: E402
+from workers.work.bench import Bench  # noqa: E402
+from workers.work.line import ANSWERS, Line  # noqa: E402
+from workers.work.sample import Samplers, generate, preview  # noqa: E402
+
+STORAGE_LOST = 74  # exit status: the bucket failed us, another attempt may do better
+UNKNOWN_HERE: dict[str, Any] = {"database_url": "", "redis_url": ""}  # the rest comes from the environment
+UNEXPECTED = "Something unexpected went wrong; the operator's log has the details ({unit}, attempt {attempt})."
+MEMORY = {
+    JobKind.INGEST: ("ingest_out_of_memory", "Reading the file took more memory than is allowed; split it into parts."),
+}
+NO_MEMORY = ("out_of_memory", "The memory did not suffice; a smaller batch or a smaller preset takes less.")
+
+
+def work(request: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[str, Any]:
+    """The result of one request."""
+    payload = request["payload"]
+    match JobKind(request["kind"]):
+        case JobKind.INGEST:
+            from workers.work.ingest import ingest
+
+            return ingest(payload, bench)
+        case JobKind.TRAIN:
+            from workers.work.train import train
+
+            return train(payload, request["attempt"], bench)
+        case JobKind.GENERATE:
+            return generate(payload, bench, samplers)
+        case JobKind.PREVIEW:
+            return preview(payload, bench, samplers)
+
+
+def answer(request: dict[str, Any], bench: Bench, samplers: Samplers) -> None:
+    """Work on one request and say how it ended; whatever goes wrong has a code and a sentence."""
+    line = bench.line
+    line.begin()
+    try:
+        result = work(request, bench, samplers)
+    except Stop:
+        line.end(ANSWERS[line.asked or "cancel"])
+    except MintageError as error:
+        line.end("failure", code=error.code, message=error.detail)
+    except (BotoCoreError, ClientError):
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(STORAGE_LOST)
+    except Exception as error:  # noqa: BLE001  # the one place where everything ends
+        traceback.print_exc()
+        sys.stderr.flush()
+        code, message = failure(error, request)
+        line.end("failure", code=code, message=message)
+    else:
+        line.end("result", value=result)
+
+
+def failure(error: Exception, request: dict[str, Any]) -> tuple[str, str]:
+    """The code and the sentence for users. torch is not asked for its classes: it may not have been imported."""
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
+        return MEMORY.get(request["kind"], NO_MEMORY)
+    if name == "Diverged":
+        return "training_diverged", f"{error} A smaller learning rate or other data may help."
+    return "internal_error", UNEXPECTED.format(unit=request["unit_id"], attempt=request["attempt"])
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints must not garble the protocol
+    line = Line(sys.stdin, answers)
+    settings = Settings(**UNKNOWN_HERE)
+    store = object_store(settings)
+    samplers = Samplers()
+    while (request := line.requests.get()) is not None:
+        bench = Bench(
+            store,
+            line,
+            Path(os.environ["MINTAGE_SCRATCH"]),
+            request["device"],
+            settings.checkpoint_seconds,
+            settings.ingest_memory_bytes,
+        )
+        answer(request, bench, samplers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Claims a unit, gives it to a child, watches over it. Imports no torch; docs/architecture.md has the protocol."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.bootstrap import Context
+from service.db.database import now
+from service.db.tables import Unit
+from service.domain.ids import new_id
+from service.domain.states import JobKind, State
+from service.usecases import sweep, units
+from workers.attempt import Attempt
+from workers.devices import Devices
+from workers.heart import Heart
+from workers.process import Child, Spawner, clean
+from workers.samplers import Pool
+
+SAMPLED = (JobKind.GENERATE, JobKind.PREVIEW)
+PREVIEW_LOOK_SECONDS = 0.3
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """One a process. `slots` units run at a time, each called by a thread of its own; previews may come on top."""
+
+    def __init__(self, context: Context, slots: int, draining: Callable[[], bool]) -> None:
+        self.context, self.slots, self.draining = context, slots, draining
+        self.worker_id = new_id("wrk")
+        clean(context.settings.work_dir)
+        self._spawner, self._devices = Spawner(), Devices()
+        self._samplers = Pool(self._child, slots + 1, context.settings.idle_sampler_seconds)
+        self._busy, self._lock = 0, threading.Lock()
+
+    def run(self, unit_id: str) -> None:
+        """Answer a doorbell."""
+        if self.draining():
+            units.unring(self.context, unit_id)  # another worker is rung for by the next sweep
+            return
+        with self._counted():
+            self._run(unit_id)
+
+    def _run(self, unit_id: str) -> None:
+        claimed_at = time.monotonic()
+        claimed = units.claim(self.context, unit_id, self.worker_id)
+        if claimed is None:
+            return
+        heart = Heart(self.context, claimed, claimed_at)
+        heart.start()
+        try:
+            self._attempt(claimed, heart)
+        finally:
+            heart.stop()
+        if claimed.kind is JobKind.GENERATE and not self.draining():
+            sweep.ring_job(self.context, claimed.job_id)  # the next shard does not wait for the sweep
+
+    def _attempt(self, claimed: units.Claimed, heart: Heart) -> None:
+        """Samplers are kept for the next request on their model; everything else gets a fresh process."""
+        model = claimed.payload["model"]["prefix"] if claimed.kind in SAMPLED else None
+        child = self._samplers.take(model) if model else self._child()
+        keep = False
+        try:
+            useful = Attempt(self.context, claimed, heart, child, self.draining).run()
+            keep = useful and model is not None and not self.draining()
+        finally:
+            if keep:
+                self._samplers.give_back(child)
+            else:
+                child.kill()
+
+    def _child(self) -> Child:
+        return Child(self.context.settings, self._spawner, self._devices.environment())
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
+
+    def watch(self, stop: threading.Event) -> None:
+        """In the background: previews that find all slots taken, and samplers that nobody uses any more."""
+        threading.Thread(target=self._previews, args=(stop,), name="previews", daemon=True).start()
+
+    def _previews(self, stop: threading.Event) -> None:
+        """A preview does not wait behind a training: where no slot is free to hear its doorbell, it is looked for."""
+        while not stop.wait(PREVIEW_LOOK_SECONDS):
+            self._samplers.reap()
+            if self._busy < self.slots or self.draining():
+                continue
+            try:
+                waiting = self._waiting_previews()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("looking for previews failed", error=type(error).__name__)
+                continue
+            for unit_id in waiting:
+                self._run(unit_id)
+
+    def _waiting_previews(self) -> list[str]:
+        with self.context.database.read() as session:
+            query = select(Unit.id).where(
+                Unit.state == State.QUEUED, Unit.available_at <= now(), Unit.kind == JobKind.PREVIEW
+            )
+            return list(session.scalars(query.order_by(Unit.id).limit(4)))
+
+    def close(self) -> None:
+        self._samplers.close()

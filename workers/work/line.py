@@ -1,0 +1,87 @@
+"""The child's end of the conversation with its supervisor: JSON lines, and whether it was asked to stop."""
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from typing import Any, Literal, TextIO
+
+from workers.modalities import Stop
+
+PROGRESS_SECONDS = 0.5
+GRACE = 0.6  # seconds in which work that was asked to stop can stop by itself; then the process ends
+Asked = Literal["cancel", "drain"]
+ANSWERS: dict[Asked, str] = {"cancel": "cancelled", "drain": "drained"}
+
+
+class Line:
+    """Requests come from `requests`; None means that there will be no more. Thread-safe."""
+
+    def __init__(self, source: TextIO, sink: TextIO) -> None:
+        self.requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.asked: Asked | None = None
+        self.grace = GRACE  # work that saves something before it stops asks for more
+        self._source, self._sink = source, sink
+        self._lock = threading.Lock()
+        self._busy = False
+        self._said = 0.0
+        threading.Thread(target=self._listen, name="listen", daemon=True).start()
+
+    def send(self, type: str, **fields: Any) -> None:
+        with self._lock:
+            self._sink.write(json.dumps({"type": type, **fields}) + "\n")
+            self._sink.flush()
+
+    def event(self, message: str, level: str = "info") -> None:
+        self.send("event", level=level, message=message)
+
+    def begin(self) -> None:
+        """A request is worked on from now."""
+        self.asked, self.grace, self._busy, self._said = None, GRACE, True, 0.0
+
+    def end(self, type: str, **fields: Any) -> None:
+        """The last word on a request."""
+        self._busy = False
+        self.send(type, **fields)
+
+    def check(self) -> None:
+        """Raises Stop if the supervisor asked for it."""
+        if self.asked:
+            raise Stop
+
+    def progress(self, done: float, total: float) -> None:
+        """For modalities: how far they are, sent on twice a second. Raises Stop."""
+        self.check()
+        self.far(done / total if total else 0.0)
+
+    def far(self, fraction: float, **fields: Any) -> None:
+        """Send the progress, unless that was done just now."""
+        if time.monotonic() - self._said >= PROGRESS_SECONDS:
+            self._said = time.monotonic()
+            self.send("progress", fraction=min(1.0, max(0.0, fraction)), **fields)
+
+    def _listen(self) -> None:
+        for text in self._source:
+            message = json.loads(text)
+            if message.get("type") in ANSWERS:
+                self._ask(message["type"])
+            else:
+                self.requests.put(message)
+        os._exit(0)  # end of file: the supervisor is gone, and nobody would hear what comes
+
+    def _ask(self, what: Asked) -> None:
+        if self._busy and self.asked is None:
+            self.asked = what
+            threading.Thread(target=self._insist, args=(what,), daemon=True).start()
+
+    def _insist(self, what: Asked) -> None:
+        """Work that does not look up has nothing to save: end it."""
+        end = time.monotonic()
+        while self._busy and self.asked == what:
+            time.sleep(0.05)
+            if time.monotonic() - end > self.grace:
+                self.send(ANSWERS[what])
+                sys.stderr.flush()
+                os._exit(0)

@@ -1,0 +1,72 @@
+"""Generating: shards of an output and previews, with the model kept loaded for the next request."""
+
+import hashlib
+import time
+from pathlib import Path, PurePosixPath
+from shutil import rmtree
+from typing import Any
+
+from service.errors import Rejected
+from workers.modalities import Sampler, modality
+from workers.work.bench import Bench
+
+UNUSED = ("discriminator.safetensors", "report.json", "report.html")  # of a model's files, by whoever samples
+
+
+class Samplers:
+    """Holds the last model that was asked for."""
+
+    def __init__(self) -> None:
+        self._prefix: str | None = None
+        self._sampler: Sampler | None = None
+
+    def of(self, payload: dict[str, Any], bench: Bench) -> Sampler:
+        prefix = payload["model"]["prefix"]
+        if self._sampler is None or self._prefix != prefix:
+            self._prefix, self._sampler = None, None  # the old one's memory goes before the new one comes
+            start = time.monotonic()
+            folder = bench.scratch / "model"
+            rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            download(bench, prefix, folder)
+            self._sampler = modality(payload["modality"]).sampler(folder, bench.torch_device())
+            self._prefix = prefix
+            bench.line.event(f"The model was loaded in {time.monotonic() - start:.1f} s.")
+        return self._sampler
+
+
+def download(bench: Bench, prefix: str, folder: Path) -> None:
+    keys = list(bench.store.keys(prefix))
+    if not keys:
+        raise Rejected("gone", "The model's files are not there any more.")
+    for key in keys:
+        name = PurePosixPath(key).name
+        if name not in UNUSED and not name.startswith("samples."):
+            bench.store.get_file(key, folder / name)
+
+
+def generate(payload: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[str, Any]:
+    """One shard: samples start .. start+count-1 of the seed's stream, one object."""
+    sampler = samplers.of(payload, bench)
+    bench.line.check()
+    with bench.folder() as folder:
+        path = folder / PurePosixPath(payload["key"]).name
+        rows = sampler.write(
+            path,
+            payload["start"],
+            payload["count"],
+            payload["seed"],
+            payload["format"],
+            payload["conditions"],
+            bench.line.progress,
+        )
+        size, sha256 = bench.store.put_file(payload["key"], path)
+    return {"key": payload["key"], "rows": rows, "bytes": size, "sha256": sha256}
+
+
+def preview(payload: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[str, Any]:
+    """A few fresh samples, as the modality shows them."""
+    body = samplers.of(payload, bench).preview(payload["count"], payload["seed"])
+    bench.store.put(payload["key"], body)
+    sha256 = hashlib.sha256(body).hexdigest()
+    return {"key": payload["key"], "rows": payload["count"], "bytes": len(body), "sha256": sha256}

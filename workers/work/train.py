@@ -1,0 +1,166 @@
+"""Training: parts from the bucket, the trainer's steps with reports and checkpoints, the model back to the bucket."""
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from service.modalities import spec
+from service.storage.objects import Missing
+from workers.engine.checkpoints import Unusable
+from workers.engine.trainer import Progress, Trainer
+from workers.modalities import Dataset, Part, Stop, Training, modality
+from workers.work.bench import Bench
+
+METRICS_SECONDS = 1.0
+EVALUATIONS = 5  # over a run
+DRAIN_SECONDS = 20.0  # within which a last checkpoint must be saved
+PACE = 0.9  # weight of the past in the moving average of seconds a step
+
+
+def train(payload: dict[str, Any], attempt: int, bench: Bench) -> dict[str, Any]:
+    """Raises Rejected, Diverged, Stop."""
+    with bench.folder() as folder:
+        config = spec(payload["modality"]).train_config.model_validate(payload["config"])
+        training = modality(payload["modality"]).training(
+            download(payload["dataset"], bench, folder), config, bench.torch_device()
+        )
+        with Checkpoints(payload, attempt, bench, folder) as checkpoints:
+            checkpoints.resume(training.trainer)
+            Run(training, checkpoints, bench, config.time_limit_seconds).go()
+        bench.line.check()
+        model = folder / "model"
+        model.mkdir()
+        bench.line.far(1.0, step=training.trainer.step, steps=training.trainer.settings.steps, eta_seconds=None)
+        report = training.export(model)
+        files = upload(model, payload["prefix"], bench)
+    return {"report": dict(report), "files": files, "steps": training.trainer.step}
+
+
+def download(dataset: dict[str, Any], bench: Bench, folder: Path) -> Dataset:
+    parts = []
+    for part in dataset["parts"]:
+        path = folder / PurePosixPath(part["key"]).name
+        bench.store.get_file(part["key"], path)
+        bench.line.check()
+        parts.append(Part(path, part["rows"], part["split"]))
+    return Dataset(dataset["schema"], dataset["rows"], parts)
+
+
+def upload(model: Path, prefix: str, bench: Bench) -> list[dict[str, Any]]:
+    files = []
+    for path in sorted(model.iterdir()):
+        size, sha256 = bench.store.put_file(prefix + path.name, path)
+        files.append({"key": prefix + path.name, "name": path.name, "bytes": size, "sha256": sha256})
+    return files
+
+
+class Checkpoints:
+    """Saves the trainer to the bucket now and then; the upload runs beside the training. Two are kept."""
+
+    def __init__(self, payload: dict[str, Any], attempt: int, bench: Bench, folder: Path) -> None:
+        self._payload, self._attempt, self._bench = payload, attempt, bench
+        self._path = folder / "checkpoint.safetensors"
+        self._kept = [key for key in (payload.get("checkpoint_before"), payload["checkpoint"]) if key]
+        self._thread = ThreadPoolExecutor(1)
+        self._upload: Future[None] | None = None
+        self._start = self._saved = time.monotonic()
+        self._spent = float(payload.get("spent_seconds") or 0.0)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def seconds(self) -> float:
+        """Spent on training, by this attempt and those before it."""
+        return self._spent + time.monotonic() - self._start
+
+    def resume(self, trainer: Trainer) -> None:
+        """Load the last checkpoint; if it is torn, the one before it; else start from the beginning."""
+        for key in reversed(self._kept):
+            try:
+                self._bench.store.get_file(key, self._path)
+                trainer.load(self._path)
+            except (Missing, Unusable):
+                self._bench.line.event("A checkpoint could not be read; going on from an earlier one.", "warning")
+                continue
+            self._bench.line.event(f"Training goes on from step {trainer.step}.")
+            return
+        if self._kept:
+            self._bench.line.event("No checkpoint could be read; training starts again.", "warning")
+            self._spent = 0.0
+
+    def due(self) -> bool:
+        waited = time.monotonic() - self._saved >= self._bench.checkpoint_seconds
+        return waited and (self._upload is None or self._upload.done())
+
+    def save(self, trainer: Trainer, *, wait: bool = False) -> None:
+        """Write the state now, upload it beside the next steps or, with `wait`, before going on."""
+        if self._upload is not None:
+            self._upload.result()
+        trainer.save(self._path)
+        key = f"{self._payload['checkpoint_prefix']}a{self._attempt}-{trainer.step}.safetensors"
+        self._upload = self._thread.submit(self._put, key, trainer.step, self.seconds())
+        self._saved = time.monotonic()
+        if wait:
+            self._upload.result()
+
+    def _put(self, key: str, step: int, seconds: float) -> None:
+        self._bench.store.put_file(key, self._path)
+        self._bench.line.send("checkpoint", key=key, step=step, seconds=seconds)
+        self._kept = [kept for kept in self._kept if kept != key] + [key]
+        while len(self._kept) > 2:
+            self._bench.store.delete(self._kept.pop(0))
+
+
+class Run:
+    """The steps, and what is said about them."""
+
+    def __init__(self, training: Training, checkpoints: Checkpoints, bench: Bench, limit: int | None) -> None:
+        self.training, self.checkpoints, self.line, self.limit = training, checkpoints, bench.line, limit
+        self.steps = training.trainer.settings.steps
+        self._stamp, self._pace, self._told = time.monotonic(), 0.0, 0.0
+        self._at = training.trainer.step
+
+    def go(self) -> None:
+        self.line.grace = DRAIN_SECONDS
+        trainer = self.training.trainer
+        self._far(trainer.step)
+        for progress in trainer.run():
+            self._say(progress)
+            if self.line.asked:
+                self._stop(trainer)
+            if self.limit is not None and self.checkpoints.seconds() >= self.limit:
+                self.line.event(f"The time limit of {self.limit} s is reached at step {progress.step}.", "warning")
+                break
+            if self.checkpoints.due():
+                self.checkpoints.save(trainer)
+        self.line.grace = 0.6
+
+    def _stop(self, trainer: Trainer) -> None:
+        if self.line.asked == "drain":
+            self.checkpoints.save(trainer, wait=True)
+        raise Stop
+
+    def _say(self, progress: Progress) -> None:
+        self._far(progress.step)
+        values = dict(progress.metrics or {})
+        stride = max(1, self.steps // EVALUATIONS)
+        if progress.step % stride == 0:
+            values |= self.training.evaluate()
+        elif time.monotonic() - self._told < METRICS_SECONDS:
+            return
+        if values:
+            self._told = time.monotonic()
+            self.line.send("metrics", step=progress.step, values=values)
+
+    def _far(self, step: int) -> None:
+        now = time.monotonic()
+        if step > self._at:
+            pace = (now - self._stamp) / (step - self._at)
+            self._pace = PACE * self._pace + (1 - PACE) * pace if self._pace else pace
+            self._stamp, self._at = now, step
+        eta = self._pace * (self.steps - step) if self._pace else None
+        self.line.far(step / self.steps, step=step, steps=self.steps, eta_seconds=eta)
