@@ -1,6 +1,7 @@
 """Fixtures on real servers. A test that takes `context` runs on SQLite and on PostgreSQL alike."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,6 +9,10 @@ from tempfile import TemporaryDirectory
 import pytest
 import sqlalchemy
 from sqlalchemy.engine import make_url
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # several test processes with a spinning team of threads each: ten times slower
 
 from service.bootstrap import Context, bootstrap
 from service.settings import Settings
