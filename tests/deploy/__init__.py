@@ -1,0 +1,1 @@
+"""Dockerfile, compose file, chart and operations page: read, rendered and held against the code."""
