@@ -1,4 +1,4 @@
-"""Digits of the label that is asked for: start `mintage up` in another terminal, then run `python examples/images.py`."""
+"""Digits of the label that is asked for. Start `mintage up`, then run `python examples/images.py`."""
 
 from pathlib import Path
 

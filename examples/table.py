@@ -1,4 +1,4 @@
-"""A table from upload to synthetic rows: start `mintage up` in another terminal, then run `python examples/table.py`."""
+"""A table from upload to synthetic rows. Start `mintage up`, then run `python examples/table.py`."""
 
 from pathlib import Path
 

@@ -40,8 +40,12 @@ class ApiError(MintageError):
         self.detail = detail
         self.request_id = request_id
         self.errors = errors or []
-        paths = "; ".join(f"{error.get('path', '')}: {error.get('message', '')}" for error in self.errors)
-        super().__init__(f"{detail} ({paths})" if paths else detail)
+        super().__init__(f"{detail} ({'; '.join(map(self._place, self.errors))})" if self.errors else detail)
+
+    def _place(self, error: dict[str, Any]) -> str:
+        """Where in the request, and what is wrong there unless that was said already."""
+        path, message = str(error.get("path", "")), str(error.get("message", ""))
+        return path if message in self.detail else f"{path}: {message}"
 
 
 class JobFailed(MintageError):

@@ -190,12 +190,13 @@ def _result(job: Job) -> str:
 
 
 def _entries(job: Job) -> Any:
-    config = job.raw.get("spec") or job.raw.get("config") or {}
+    spec = job.raw.get("spec") or {}
+    chosen = {**spec, **(spec.get("config") or {})}
     return entries(
         {
             "id": job.id, "kind": job.kind, "state": job.state, "name": job.name, "attempt": job.attempt,
             "done": f"{_fraction(job):.0%}", "dataset": job.dataset_id, "model": job.model_id, "result": _result(job),
-            "settings": ", ".join(f"{key}={value}" for key, value in config.items() if value is not None),
+            "settings": ", ".join(f"{key}={value}" for key, value in chosen.items() if value and key != "config"),
             "made": age(job.created_at), "started": age(job.started_at), "ended": age(job.finished_at),
         }
     )  # fmt: skip

@@ -92,7 +92,8 @@ def doctor(ctx: typer.Context, json: Json = False, data_dir_: DataDir = None) ->
     else:
         marks = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "wrong": "[bold red]wrong[/bold red]"}
         for check in found:
-            out().print(f"{marks[check.state]:<28} {check.name:<14} {escape(check.sentence)}")
+            gap = " " * (6 - len(check.state))
+            out().print(f"{marks[check.state]}{gap}{check.name:<10} {escape(check.sentence)}")
     if any(check.state == "wrong" for check in found):
         raise typer.Exit(1)
 

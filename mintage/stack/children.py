@@ -76,7 +76,8 @@ class Child:
             self.restarts = 0 if now - self.started > HEALTHY_AFTER else self.restarts
             backoff = min(SHORTEST_BACKOFF * 2**self.restarts, LONGEST_BACKOFF)
             self.next_start = now + backoff
-            return f"{self.program.name} ended ({ending(self.process.returncode)}); starting it again in {backoff:g} s"
+            said = f"{self.program.name} ended ({ending(self.process.returncode)}); starting it again in {backoff:g} s"
+            return said if self.restarts == 0 else f"{said}; {self.program.log} may say why"
         if now < self.next_start:
             return None
         self.restarts += 1

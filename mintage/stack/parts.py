@@ -132,7 +132,7 @@ def api(data: DataDir, env: dict[str, str], ports: Ports) -> Program:
 def worker(data: DataDir, env: dict[str, str], number: int) -> Program:
     """One supervisor for both queues; it has no torch in it and starts a child process for each unit."""
     name = f"worker-{number}"
-    command = [sys.executable, "-m", "workers", "--queues", "gpu,cpu", "--name", name]
+    command = [sys.executable, "-m", "workers", "--queues", "gpu,cpu", "--slots", "2"]
     return Program(name, command, env, data.log(name), grace=6.0)
 
 
