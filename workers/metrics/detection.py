@@ -18,17 +18,28 @@ def classifier_auc(real: Columns, synthetic: Columns, seed: int = 0, rows: int =
     n = min(len(real[0]), len(synthetic[0]), rows)
     if n < 2 * folds:
         return 0.5
-    halves = [np.stack([_feature(c) for c in t], axis=1)[rng.choice(len(t[0]), n, replace=False)] for t in (real, synthetic)]
+    halves = [
+        np.stack([_feature(c) for c in t], axis=1)[rng.choice(len(t[0]), n, replace=False)] for t in (real, synthetic)
+    ]
     x, y = np.concatenate(halves), np.repeat([0, 1], n)
     categories = np.array([not is_number(column) for column in real])
     scores = np.zeros(len(y))
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y):
         trees = HistGradientBoostingClassifier(
-            max_iter=80, learning_rate=0.1, max_leaf_nodes=31, categorical_features=categories, early_stopping=False, random_state=seed
+            max_iter=80,
+            learning_rate=0.1,
+            max_leaf_nodes=31,
+            categorical_features=categories,
+            early_stopping=False,
+            random_state=seed,
         )
         scores[test] = trees.fit(x[train], y[train]).predict_proba(x[test])[:, 1]
     return float(roc_auc_score(y, scores))
 
 
 def _feature(column: np.ndarray) -> np.ndarray:
-    return column.astype(np.float64) if is_number(column) else np.minimum(column.astype(np.int64), LEVELS).astype(np.float64)
+    return (
+        column.astype(np.float64)
+        if is_number(column)
+        else np.minimum(column.astype(np.int64), LEVELS).astype(np.float64)
+    )

@@ -17,7 +17,9 @@ def is_number(column: NDArray[np.generic]) -> bool:
 def shapes(real: Columns, synthetic: Columns) -> list[float]:
     """For each column 1 - KS distance (numbers) or 1 - total variation (categories); 1 is best."""
     return [
-        _number_shape(r.astype(float), s.astype(float)) if is_number(r) else 1 - total_variation(r.astype(int), s.astype(int))
+        _number_shape(r.astype(float), s.astype(float))
+        if is_number(r)
+        else 1 - total_variation(r.astype(int), s.astype(int))
         for r, s in zip(real, synthetic, strict=True)
     ]
 
@@ -47,7 +49,7 @@ def binned(real: Columns, synthetic: Columns) -> tuple[list[NDArray[np.int_]], l
             left.append(r.astype(int))
             right.append(s.astype(int))
             continue
-        known = r[~np.isnan(r)]
+        known = r.astype(float)[~np.isnan(r.astype(float))]
         edges = np.unique(np.quantile(known, np.linspace(0.1, 0.9, 9))) if len(known) else np.zeros(0)
         for column, out in ((r, left), (s, right)):
             out.append(np.where(np.isnan(column), len(edges) + 1, np.searchsorted(edges, column, side="right")))

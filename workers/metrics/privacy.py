@@ -8,7 +8,9 @@ from workers.metrics.fidelity import Columns, is_number
 BLOCK = 128
 
 
-def nearer_to_training(synthetic: Columns, training: Columns, holdout: Columns, seed: int = 0, rows: int = 2_000, against: int = 5_000) -> float:
+def nearer_to_training(
+    synthetic: Columns, training: Columns, holdout: Columns, seed: int = 0, rows: int = 2_000, against: int = 5_000
+) -> float:
     """DCR share: of the synthetic rows, how many lie nearer to the training rows than to as many holdout rows.
 
     0.5 is ideal; well above it the model remembers rows. Distances are sums over columns: the difference of ranks for
@@ -17,8 +19,8 @@ def nearer_to_training(synthetic: Columns, training: Columns, holdout: Columns, 
     n = min(len(training[0]), len(holdout[0]), against)
     a, b = _some(training, n, rng), _some(holdout, n, rng)
     c = _some(synthetic, min(len(synthetic[0]), rows), rng)
-    a, b, c = (_coordinates(table, training) for table in (a, b, c))
-    to_training, to_holdout = _nearest(c, a), _nearest(c, b)
+    here = _coordinates(c, training)
+    to_training, to_holdout = (_nearest(here, _coordinates(rows_, training)) for rows_ in (a, b))
     return float((to_training < to_holdout).mean() + 0.5 * (to_training == to_holdout).mean())
 
 

@@ -1,4 +1,4 @@
-"""A whole table to codes and Gaussians, and back: what is learned, what follows from something else, what is made afresh."""
+"""A whole table to codes and Gaussians, and back: what is learned, what follows from it, what is made afresh."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from workers.modalities.table import patterns, relations
 from workers.modalities.table.columns import Levels, Quantiles, as_floats, decimals_of, from_floats
-from workers.modalities.table.files import storage_type
 from workers.modalities.table.infer import Column
 from workers.modalities.table.spec import same_level
+from workers.modalities.table.writing import storage_type
 
 Ints = NDArray[np.int64]
 Single = NDArray[np.float32]
@@ -116,14 +116,18 @@ class Codec:
 
     # -- and back --
 
-    def decode(self, codes: Ints, g: Single, index: NDArray[np.uint64], seed: int, rng: np.random.Generator) -> pa.Table:
+    def decode(
+        self, codes: Ints, g: Single, index: NDArray[np.uint64], seed: int, rng: np.random.Generator
+    ) -> pa.Table:
         """Codes (n, v) and Gaussians (n, d) as a table of storage values; `index` are the rows' global numbers."""
         made: dict[str, pa.Array] = {}
         for i, variable in enumerate(self.variables):
             if variable.levels:
                 made[str(variable.column)] = variable.levels.decode(codes[:, i], rng)
         for alias in self.aliases:
-            made[alias.column] = alias.levels.values().take(pa.array(np.array(alias.level, np.int64)[codes[:, alias.of]]))
+            made[alias.column] = alias.levels.values().take(
+                pa.array(np.array(alias.level, np.int64)[codes[:, alias.of]])
+            )
         for i, number in enumerate(self.numbers):
             missing = None if number.hole is None else codes[:, number.hole] == 1
             made[number.column] = from_floats(number.table.decode(g[:, i]), self.column(number.column), missing)
@@ -132,7 +136,9 @@ class Codec:
         for column in self.columns:
             if column["name"] not in made:
                 made[column["name"]] = _made_afresh(column, index, seed, rng)
-        return pa.table([made[column["name"]] for column in self.columns], names=[column["name"] for column in self.columns])
+        return pa.table(
+            [made[column["name"]] for column in self.columns], names=[column["name"] for column in self.columns]
+        )
 
     def _look_up(self, lookup: Lookup, codes: Ints, rng: np.random.Generator) -> pa.Array:
         groups, _ = relations.combined(codes, lookup.key, self.sizes)
@@ -163,7 +169,9 @@ class Codec:
             level = level_of(column, value)
             plain = column["levels"][level] if level < len(column["levels"]) else None
             at = table.column_names.index(name)
-            table = table.set_column(at, name, pa.array([plain], storage_type(column)).take(pa.array(np.zeros(table.num_rows, np.int64))))
+            table = table.set_column(
+                at, name, pa.array([plain], storage_type(column)).take(pa.array(np.zeros(table.num_rows, np.int64)))
+            )
         return table
 
     # -- as a file --
@@ -172,12 +180,21 @@ class Codec:
         return {
             "columns": self.columns,
             "variables": [
-                {"column": v.column, "size": v.size, "hole": v.hole, "levels": v.levels.to_json() if v.levels else None} for v in self.variables
+                {"column": v.column, "size": v.size, "hole": v.hole, "levels": v.levels.to_json() if v.levels else None}
+                for v in self.variables
             ],
             "numbers": [{"column": n.column, "hole": n.hole, "table": n.table.to_json()} for n in self.numbers],
-            "aliases": [{"column": a.column, "of": a.of, "level": a.level, "levels": a.levels.to_json()} for a in self.aliases],
+            "aliases": [
+                {"column": a.column, "of": a.of, "level": a.level, "levels": a.levels.to_json()} for a in self.aliases
+            ],
             "lookups": [
-                {"column": x.column, "key": list(x.key), "groups": x.groups.tolist(), "values": x.values.tolist(), "table": x.table.to_json()}
+                {
+                    "column": x.column,
+                    "key": list(x.key),
+                    "groups": x.groups.tolist(),
+                    "values": x.values.tolist(),
+                    "table": x.table.to_json(),
+                }
                 for x in self.lookups
             ],
             "parents": self.parents,
@@ -200,7 +217,13 @@ class Codec:
             [Number(n["column"], Quantiles.from_json(n["table"]), n["hole"]) for n in saved["numbers"]],
             [Alias(a["column"], a["of"], a["level"], levels(a["column"], a["levels"])) for a in saved["aliases"]],
             [
-                Lookup(x["column"], tuple(x["key"]), np.array(x["groups"], np.int64), np.array(x["values"], float), Quantiles.from_json(x["table"]))
+                Lookup(
+                    x["column"],
+                    tuple(x["key"]),
+                    np.array(x["groups"], np.int64),
+                    np.array(x["values"], float),
+                    Quantiles.from_json(x["table"]),
+                )
                 for x in saved["lookups"]
             ],
             list(saved["parents"]),
@@ -254,11 +277,17 @@ def fit(columns: list[Column], table: pa.Table, max_levels: int) -> tuple[Codec,
     levels = {c["name"]: Levels.fit(_array(table, c["name"]), c, limit) for c in learned}
     numeric = [c for c in columns if c["type"] in ("integer", "float", "date", "datetime") and "levels" not in c]
     numeric = [c for c in numeric if table[c["name"]].null_count < table.num_rows]
-    variables = [Variable(name, found.size, found) for name, found in levels.items() if found.size] + _holes(numeric, table)
+    variables = [Variable(name, found.size, found) for name, found in levels.items() if found.size] + _holes(
+        numeric, table
+    )
     if not variables and not numeric:
         variables = [Variable(None, 1)]  # nothing but keys, texts and constants: a table that has nothing to learn
     codec = Codec(columns, variables, [], [], [], [], [])
-    codes = np.stack([codec._codes(v, table) for v in variables], 1) if variables else np.zeros((table.num_rows, 0), np.int64)
+    codes = (
+        np.stack([codec._codes(v, table) for v in variables], 1)
+        if variables
+        else np.zeros((table.num_rows, 0), np.int64)
+    )
     found = relations.relations(codes, codec.sizes)
     keep, aliases = _aliases(codec, codes, found)
     order, codec.parents = relations.drawing_order(found.information[np.ix_(keep, keep)])
@@ -298,7 +327,9 @@ def _aliases(codec: Codec, codes: Ints, found: relations.Relations) -> tuple[lis
     keep: list[int] = []
     aliases: list[Alias] = []
     for j, variable in enumerate(codec.variables):
-        twin = next((i for i in keep if found.determines[i, j] and found.determines[j, i] and _one_to_one(codec, i, j)), None)
+        twin = next(
+            (i for i in keep if found.determines[i, j] and found.determines[j, i] and _one_to_one(codec, i, j)), None
+        )
         if twin is None or variable.levels is None:
             keep.append(j)
             continue

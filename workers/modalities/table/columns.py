@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
-from workers.modalities.table.files import storage_type
 from workers.modalities.table.infer import Column
+from workers.modalities.table.writing import storage_type
 
 TAIL = 2e-5  # probabilities are clipped here: |g| stays below 4.1
 PIECES = 4096  # at most, of a column's quantile table
@@ -60,7 +60,9 @@ class Levels:
     def codes(self, array: pa.Array) -> Ints:
         """Positions among the levels; a value that is none of them counts as missing, or as the most frequent."""
         found = pc.index_in(array, self.values().drop_null())
-        return found.fill_null(len(self.column["levels"]) if self.column["nullable"] else 0).to_numpy().astype(np.int64)
+        other = len(self.column["levels"]) if self.column["nullable"] else 0
+        out: Ints = found.fill_null(other).to_numpy().astype(np.int64)
+        return out
 
     def encode(self, array: pa.Array) -> Ints:
         learned = np.full(self.universe, len(self.kept), np.int64)
@@ -80,7 +82,9 @@ class Levels:
         shared = np.where(weights > 1, weights, 0)
         weights = shared if shared.sum() else weights + 1e-9
         edges = np.cumsum(weights / weights.sum())
-        return np.array(self.pooled, np.int64)[np.minimum(np.searchsorted(edges, rng.random(n), side="right"), len(edges) - 1)]
+        return np.array(self.pooled, np.int64)[
+            np.minimum(np.searchsorted(edges, rng.random(n), side="right"), len(edges) - 1)
+        ]
 
     def learned(self, level: int) -> int:
         """The learned code that stands for a level."""
@@ -98,7 +102,7 @@ class Quantiles:
     """A number as a standard Gaussian: its rank, dithered within ties, through the inverse normal distribution.
 
     The way back is a table of pieces: piece i covers ranks edges[i] to edges[i+1] and values low[i] to high[i], so that
-    grid, bounds and repeated values are met exactly without learning them. On a grid values are counted in its steps."""
+    grid, bounds and repeated values are met exactly without learning them. On a grid values count its steps."""
 
     origin: float
     step: float  # 0: no grid
@@ -168,7 +172,13 @@ class Quantiles:
     def to_json(self) -> dict[str, Any]:
         lists = {name: getattr(self, name).tolist() for name in ("edges", "low", "high")}
         calibrated = None if self.calibrated is None else self.calibrated.tolist()
-        return {"origin": self.origin, "step": self.step, "scale": self.scale, "decimals": self.decimals, "calibrated": calibrated} | lists
+        return {
+            "origin": self.origin,
+            "step": self.step,
+            "scale": self.scale,
+            "decimals": self.decimals,
+            "calibrated": calibrated,
+        } | lists
 
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> Quantiles:
@@ -178,7 +188,7 @@ class Quantiles:
 
 
 def _grid(values: Floats, decimals: int | None) -> tuple[float, float]:
-    """Origin and step, in units of the last decimal, of the coarsest grid that all values lie on; step 0 if there is none."""
+    """Origin and step, in units of the last decimal, of the coarsest grid that all lie on; step 0: none."""
     if decimals is None or np.abs(values).max() * 10.0**decimals > 2**53:
         return 0.0, 0.0
     whole = np.unique(np.round(values * 10.0**decimals).astype(np.int64))
@@ -233,6 +243,3 @@ def from_floats(values: Floats, column: Column, missing: NDArray[np.bool_] | Non
 def decimals_of(column: Column) -> int | None:
     """How many decimals the column has; None if there is no limit."""
     return column.get("decimals") if column["type"] == "float" else 0
-
-
-__all__ = ["Levels", "Quantiles", "as_floats", "decimals_of", "from_floats", "ndtr"]

@@ -1,9 +1,8 @@
-"""Files in and out: an upload becomes typed Parquet parts and a schema; generated columns become Parquet, CSV or JSON Lines."""
+"""Files in and out. In: an upload becomes typed Parquet parts and a schema, in two passes. Out: see writing."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from service.errors import Rejected
 from workers.modalities import Ingested, PartSink, Progress, Split
-from workers.modalities.table import infer, temporal
-from workers.modalities.table.infer import Column, Observed
-from workers.modalities.table.reading import RAGGED_SHARE, Source, open_source
+from workers.modalities.table import infer, observe, temporal
+from workers.modalities.table.infer import Column
+from workers.modalities.table.observe import Observed
+from workers.modalities.table.reading import open_source
+from workers.modalities.table.source import Source
+from workers.modalities.table.writing import storage_type, write_file
+
+__all__ = ["ingest", "storage_type", "write_file"]
 
 PART_ROWS = 250_000
+RAGGED_SHARE = 0.05
 HOLDOUT_SHARE, HOLDOUT_MAX, HOLDOUT_FROM = 0.1, 20_000, 100
 MIN_ROWS = 2  # of a dataset; training asks for more
 
@@ -40,7 +44,9 @@ def ingest(source: Path, options: Mapping[str, Any], seed: int, sink: PartSink, 
 # -- the first pass: types ----------------------------------------------------------------------------------------
 
 
-def _first_pass(upload: Source, options: Mapping[str, Any], progress: Progress) -> tuple[list[Column], int, dict[str, Any]]:
+def _first_pass(
+    upload: Source, options: Mapping[str, Any], progress: Progress
+) -> tuple[list[Column], int, dict[str, Any]]:
     wanted = dict(options.get("types") or {})
     unknown = [name for name in wanted if name not in upload.names]
     if unknown:
@@ -91,7 +97,9 @@ class Spread:
 
     def table(self, columns: list[Column]) -> pa.Table:
         whole = pa.concat_tables(self.chunks)
-        return pa.table([converted(whole[c["name"]].combine_chunks(), c) for c in columns], names=[c["name"] for c in columns])
+        return pa.table(
+            [converted(whole[c["name"]].combine_chunks(), c) for c in columns], names=[c["name"] for c in columns]
+        )
 
 
 def _every(table: pa.Table, stride: int) -> pa.Table:
@@ -110,30 +118,14 @@ def _profile(columns: list[Column], sample: pa.Table) -> dict[str, Any]:
             counted = pc.value_counts(array.drop_null())
             top = np.argsort(-counted.field(1).to_numpy(), kind="stable")[:10]
             shares = counted.field(1).to_numpy()[top] / max(1, len(array))
-            entry["levels"] = {str(counted.field(0)[int(i)].as_py()): round(float(s), 4) for i, s in zip(top, shares, strict=True)}
+            entry["levels"] = {
+                str(counted.field(0)[int(i)].as_py()): round(float(s), 4) for i, s in zip(top, shares, strict=True)
+            }
         out.append(entry)
     return {"columns": out}
 
 
 # -- the second pass: typed parts ---------------------------------------------------------------------------------
-
-
-def storage_type(column: Column) -> pa.DataType:
-    """How a column's values are kept in the parts."""
-    kind = column["type"]
-    if kind == "integer":
-        return pa.int64()
-    if kind == "float":
-        return pa.float64()
-    if kind == "date":
-        return pa.date32()
-    if kind == "datetime":
-        return pa.timestamp("us")
-    if kind == "boolean" and column["arrow"] == "bool":
-        return pa.bool_()
-    if kind == "category" and column["arrow"] != "string":
-        return pa.int64() if "int" in column["arrow"] else pa.bool_() if column["arrow"] == "bool" else pa.float64()
-    return pa.string()
 
 
 def converted(array: pa.Array, column: Column) -> pa.Array:
@@ -147,7 +139,11 @@ def converted(array: pa.Array, column: Column) -> pa.Array:
         return array
     text = pc.utf8_trim_whitespace(array)
     if column["type"] in ("date", "datetime"):
-        times = temporal.parse(text.drop_null(), column["format"]) if text.null_count else temporal.parse(text, column["format"])
+        times = (
+            temporal.parse(text.drop_null(), column["format"])
+            if text.null_count
+            else temporal.parse(text, column["format"])
+        )
         return _scattered(times, text).cast(target)
     if pa.types.is_boolean(target):
         return pc.equal(pc.utf8_lower(text), "true")
@@ -162,9 +158,9 @@ def _scattered(values: pa.Array, like: pa.Array) -> pa.Array:
 
 
 def _without_tokens(array: pa.Array, column: Column) -> pa.Array:
-    tokens = infer.MISSING
+    tokens = observe.MISSING
     if column["type"] in ("integer", "float", "boolean", "date", "datetime"):
-        tokens = tokens | infer.MAYBE_MISSING
+        tokens = tokens | observe.MAYBE_MISSING
     missing = pc.is_in(pc.utf8_trim_whitespace(array), pa.array(sorted(tokens)))
     return pc.if_else(missing, pa.scalar(None, pa.string()), array)
 
@@ -215,7 +211,9 @@ class PartWriter:
         self._stack.__exit__(*error)
 
 
-def _second_pass(upload: Source, columns: list[Column], rows: int, seed: int, sink: PartSink, progress: Progress) -> None:
+def _second_pass(
+    upload: Source, columns: list[Column], rows: int, seed: int, sink: PartSink, progress: Progress
+) -> None:
     schema = pa.schema([(column["name"], storage_type(column)) for column in columns])
     held, start = holdout_rows(rows, seed), 0
     writers = [PartWriter("train", sink, schema), PartWriter("holdout", sink, schema)]
@@ -234,128 +232,3 @@ def _second_pass(upload: Source, columns: list[Column], rows: int, seed: int, si
             progress(0.5 * upload.total_bytes + 0.5 * upload.done_bytes(), upload.total_bytes)
         for writer in writers:
             writer.close()
-
-
-# -- outputs ------------------------------------------------------------------------------------------------------
-
-
-def output_type(column: Column) -> pa.DataType:
-    """The Arrow type that the column had in the upload."""
-    name = column["arrow"]
-    if name.startswith("decimal"):
-        digits, scale = name[name.index("(") + 1 : -1].split(",")
-        return pa.decimal128(int(digits), int(scale)) if name.startswith("decimal128") else pa.decimal256(int(digits), int(scale))
-    if name.startswith("timestamp["):
-        unit, _, zone = name[10:-1].partition(", tz=")
-        return pa.timestamp(unit, zone or None)
-    if name.startswith(("time32[", "time64[", "duration[")):
-        maker: Callable[[str], pa.DataType] = {"time32": pa.time32, "time64": pa.time64, "duration": pa.duration}[name.split("[")[0]]
-        return maker(name.split("[")[1][:-1])
-    if name.startswith("date"):
-        return pa.date32() if name.startswith("date32") else pa.date64()
-    names = {"string": pa.string(), "bool": pa.bool_(), "double": pa.float64(), "float": pa.float32(), "halffloat": pa.float16()}
-    return names.get(name) or pa.type_for_alias(name)
-
-
-def output_schema(columns: list[Column]) -> pa.Schema:
-    return pa.schema([(column["name"], output_type(column)) for column in columns])
-
-
-def typed(array: pa.Array, column: Column) -> pa.Array:
-    """Storage values as the upload's Arrow type."""
-    target = output_type(column)
-    if array.type == target:
-        return array
-    if pa.types.is_string(target):
-        return as_text(array, column)
-    if pa.types.is_time(target) or pa.types.is_duration(target):
-        array = array.cast(pa.int32() if target.bit_width == 32 else pa.int64(), safe=False)
-    if pa.types.is_decimal(target):
-        return pc.cast(pc.round(array, target.scale), target, safe=False)
-    return array.cast(target, safe=False)
-
-
-def as_text(array: pa.Array, column: Column) -> pa.Array:
-    """Storage values as the upload wrote them; nulls stay null."""
-    kind = column["type"]
-    if pa.types.is_string(array.type):
-        return array
-    if kind in ("date", "datetime"):
-        return temporal.write(array.cast(pa.timestamp("us")), column["format"], column["fraction"], column["padded"])
-    if pa.types.is_boolean(array.type):
-        no, yes = column.get("spelling") or ("false", "true")
-        return pc.if_else(array, yes, no)
-    if pa.types.is_floating(array.type):
-        digits = column.get("decimals")
-        fixed = column.get("fixed") and digits is not None and digits <= 12
-        text = (array.cast(pa.decimal128(38, digits), safe=False) if fixed else array).cast(pa.string())
-        return pc.replace_substring(text, ".", ",") if column.get("comma") else text
-    return array.cast(pa.string())
-
-
-def write_file(path: Path, format: str, schema: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
-    """Chunks of storage values to one file; returns the number of rows. Holds one chunk at a time."""
-    columns: list[Column] = list(schema["columns"])
-    return {"parquet": _write_parquet, "csv": _write_csv, "jsonl": _write_jsonl}[format](path, columns, schema, tables)
-
-
-def _write_parquet(path: Path, columns: list[Column], _: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
-    rows, schema = 0, output_schema(columns)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for table in tables:
-            arrays = [typed(array.combine_chunks(), column) for column, array in zip(columns, table.columns, strict=True)]
-            writer.write_table(pa.table(arrays, schema=schema))
-            rows += table.num_rows
-    return rows
-
-
-def _write_csv(path: Path, columns: list[Column], schema: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
-    rows, names = 0, [column["name"] for column in columns]
-    flat = pa.schema([(name, pa.string()) for name in names])
-    delimiter = schema.get("layout", {}).get("delimiter", ",")
-    options = pacsv.WriteOptions(include_header=False, delimiter=delimiter, quoting_style="needed")
-    with path.open("wb") as file:
-        file.write(_csv_header(names, delimiter))
-        with pacsv.CSVWriter(file, flat, write_options=options) as writer:
-            for table in tables:
-                arrays = [_csv_text(array.combine_chunks(), column) for column, array in zip(columns, table.columns, strict=True)]
-                writer.write_table(pa.table(arrays, schema=flat))
-                rows += table.num_rows
-    return rows
-
-
-def _csv_header(names: list[str], delimiter: str) -> bytes:
-    def cell(name: str) -> str:
-        return '"' + name.replace('"', '""') + '"' if any(c in name for c in (delimiter, '"', "\n", "\r")) else name
-
-    return (delimiter.join(map(cell, names)) + "\n").encode()
-
-
-def _csv_text(array: pa.Array, column: Column) -> pa.Array:
-    text, token = as_text(array, column), column.get("missing_token") or ""
-    return text.fill_null(token) if token else text
-
-
-def _write_jsonl(path: Path, columns: list[Column], _: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
-    rows = 0
-    with path.open("wb") as file:
-        for table in tables:
-            pieces: list[Any] = []
-            for i, (column, array) in enumerate(zip(columns, table.columns, strict=True)):
-                pieces += [("{" if i == 0 else ", ") + json.dumps(column["name"]) + ": ", _json_text(array.combine_chunks(), column)]
-            lines = pc.binary_join_element_wise(*pieces, "}\n", "")
-            file.write(pa.concat_arrays([lines]).buffers()[2][: pc.sum(pc.binary_length(lines)).as_py() or 0])
-            rows += table.num_rows
-    return rows
-
-
-def _json_text(array: pa.Array, column: Column) -> pa.Array:
-    if pa.types.is_boolean(array.type):
-        text = pc.if_else(array, "true", "false")
-    elif (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) and output_type(column) != pa.string():
-        text = array.cast(pa.string())
-    else:
-        coded = as_text(array, column).dictionary_encode()
-        quoted = pa.array([json.dumps(value, ensure_ascii=False) for value in coded.dictionary.to_pylist()], pa.string())
-        text = quoted.take(coded.indices)
-    return text.fill_null("null")

@@ -41,10 +41,16 @@ def quick(real: pa.Table, synthetic: pa.Table, columns: list[Column]) -> dict[st
     if not judged(columns):
         return {}
     r, s = arrays(real, columns), arrays(synthetic, columns)
-    return {"shape": float(np.mean(shapes(r, s))), "trend": trend(r, s, 100), "c2st_auc": classifier_auc(r, s, rows=2_000, folds=2)}
+    return {
+        "shape": float(np.mean(shapes(r, s))),
+        "trend": trend(r, s, 100),
+        "c2st_auc": classifier_auc(r, s, rows=2_000, folds=2),
+    }
 
 
-def report(train: pa.Table, holdout: pa.Table | None, synthetic: pa.Table, columns: list[Column], seed: int) -> dict[str, Any]:
+def report(
+    train: pa.Table, holdout: pa.Table | None, synthetic: pa.Table, columns: list[Column], seed: int
+) -> dict[str, Any]:
     """Figures against held-out rows (against training rows where there are too few), with a ceiling and a floor beside
     them: what fresh real rows reach, and what columns drawn independently of each other reach."""
     names = [column["name"] for column in judged(columns)]
@@ -56,6 +62,7 @@ def report(train: pa.Table, holdout: pa.Table | None, synthetic: pa.Table, colum
     n = min(len(s[0]), len(t[0]))
     shuffled = [column[rng.permutation(len(column))[:n]] for column in t]
     out = _figures(t if h is None else h, s, seed)
+    out["c2st_auc"] = round(classifier_auc(t, s, seed), 4)  # against training rows: there are more to learn from
     out["compared_with"] = "training rows" if h is None else "holdout rows"
     if h is not None:
         real = rng.permutation(len(t[0]))[: max(len(h[0]), 5_000)]
@@ -83,7 +90,7 @@ def verdict(figures: dict[str, Any]) -> str:
     text = f"A classifier can {grade} tell these rows from real ones (AUC {auc:.2f}; .50 is chance)"
     share = figures.get("dcr_share")
     if share is None:
-        return text + "; the table was too small to keep rows aside, so privacy was not measured."
+        return text + "; the table is too small to keep enough rows aside, so privacy was not measured."
     closeness = "they lie no nearer to the training rows than to rows never seen" if share < 0.55 else (
         "they lie nearer to the training rows than they should: look before you share them")  # fmt: skip
     return f"{text}; {closeness} ({share:.0%} nearer to training rows, 50% is ideal)."

@@ -11,7 +11,9 @@ from workers.modalities.table.spec import TableConfig
 
 
 class Table:
-    def ingest(self, source: Path, filename: str, options: Json, seed: int, sink: PartSink, progress: Progress) -> Ingested:
+    def ingest(
+        self, source: Path, filename: str, options: Json, seed: int, sink: PartSink, progress: Progress
+    ) -> Ingested:
         return files.ingest(source, options, seed, sink, progress)
 
     def training(self, dataset: Dataset, config: TrainConfig, device: str) -> Training:

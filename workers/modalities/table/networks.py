@@ -1,10 +1,11 @@
 """Generator and discriminator of a table's codes and Gaussians. Knows sizes; nothing of columns or files.
 
-A sample is the row [h * there, g * there, one-hots]: g the Gaussians of the numbers, h the same with what the categories
-say taken out, zero where a number is missing (so that D cannot judge what nobody will see)."""
+A sample is the row [h * there, g * there, one-hots]: g the Gaussians of the numbers, h the same with what the
+categories say taken out, zero where a number is missing (so that D cannot judge what nobody will see)."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,7 +34,7 @@ class Shape:
     @property
     def slices(self) -> list[slice]:
         ends = torch.tensor([0, *self.sizes]).cumsum(0).tolist()
-        return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,8 +64,8 @@ class Residual(nn.Module):
 
 
 class Generator(nn.Module):
-    """Noise to a row. Categories one after the other, each given the ones before, by straight-through Gumbel draws; then
-    the numbers, given all categories. A condition (n, k) holds the one-hots of the variables that are fixed, else zeros."""
+    """Noise to a row. Categories one after the other, each given the ones before, by straight-through Gumbel draws;
+    then the numbers, given all categories. A condition (n, k) holds the one-hots of what is fixed, else zeros."""
 
     mean: Tensor
     root: Tensor
@@ -128,16 +129,18 @@ class Generator(nn.Module):
         if condition is not None:  # a fixed variable speaks to those before it as well
             logits = logits + condition @ (self.pairs * (1 - self.earlier))
         drawn = []
-        logits = logits + gumbel
-        for part in self.slices:
-            own, logits = logits[:, : part.stop - part.start], logits[:, part.stop - part.start :]
+        rest = logits + gumbel
+        # split, not sliced: the gradient of a slice is a whole matrix of zeros, for each variable anew
+        influence = self.pairs.split(self.shape.sizes)
+        for part, weight in zip(self.slices, influence, strict=True):
+            own, rest = rest.split([part.stop - part.start, rest.shape[1] - (part.stop - part.start)], 1)
             y = straight_through(own)
             if condition is not None:
                 given = condition[:, part]
                 y = given + (1 - given.sum(1, keepdim=True)) * y
             drawn.append(y)
-            if logits.shape[1]:
-                logits = torch.addmm(logits, y, self.pairs[part, part.stop :])
+            if rest.shape[1]:
+                rest = torch.addmm(rest, y, weight[:, part.stop :])
         return torch.cat(drawn, 1) if drawn else gumbel
 
     def row(self, h: Tensor, one_hots: Tensor) -> Tensor:

@@ -16,14 +16,18 @@ ALPHABETS = {"d": "0123456789", "h": "0123456789abcdef", "H": "0123456789ABCDEF"
              "l": "abcdefghijklmnopqrstuvwxyz", "u": "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
              "a": "0123456789abcdefghijklmnopqrstuvwxyz", "A": "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
              "m": "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"}  # fmt: skip
-KEY_NAME = re.compile(r"(^|[^a-z])(id|ids|uuid|guid|key|nr|no|number|code|pk)$|^(id|uuid|key)([^a-z]|$)|[a-z](Id|ID)$|^(rownames|index)$")
+KEY_NAME = re.compile(
+    r"(^|[^a-z])(id|ids|uuid|guid|key|nr|no|number|code|pk)$|^(id|uuid|key)([^a-z]|$)|[a-z](Id|ID)$|^(rownames|index)$"
+)
 SPARSE = 10_000  # a pattern has room if it holds this many times more keys than the table had rows
-NEUTRAL = (
-    "the a this that each some more less first next other such same new whole short long clear plain common usual "
-    "note item part case point text word line value entry detail subject matter remark topic section example "
-    "and or but with from into about over under after before between for of to in on at by "
-    "is was has had may can will does shows keeps holds gives takes makes finds adds follows"
-).split()
+NEUTRAL = [
+    "the", "a", "this", "that", "each", "some", "more", "less", "first", "next", "other", "such", "same", "new",
+    "whole", "short", "long", "clear", "plain", "common", "usual", "note", "item", "part", "case", "point", "text",
+    "word", "line", "value", "entry", "detail", "subject", "matter", "remark", "topic", "section", "example",
+    "and", "or", "but", "with", "from", "into", "about", "over", "under", "after", "before", "between", "for",
+    "of", "to", "in", "on", "at", "by", "is", "was", "has", "had", "may", "can", "will", "does", "shows", "keeps",
+    "holds", "gives", "takes", "makes", "finds", "adds", "follows",
+]  # fmt: skip
 
 
 def named_like_key(name: str) -> bool:
@@ -64,7 +68,7 @@ def _counted(text: pa.Array) -> dict[str, Any] | None:
 
 
 def _alphabet(letters: np.ndarray) -> list[str]:
-    """[letter] if it is always the same, else the name of the smallest alphabet that holds all, doubled for tell-tale."""
+    """["=", letter] where it is always the same, else the name of the smallest alphabet that holds all letters."""
     if len(letters) == 1:
         return ["=", str(letters[0])]
     for name, alphabet in ALPHABETS.items():
@@ -83,7 +87,7 @@ def _room(places: list[list[str]], rows: int) -> dict[str, Any]:
 
 
 def make(pattern: Pattern, index: np.ndarray, seed: int) -> pa.Array:
-    """Keys for the rows with these global numbers (uint64): a bijection of the number, so that no two rows share one."""
+    """Keys of the rows with these global numbers (uint64): a bijection of the number, so no two rows share one."""
     if pattern["kind"] == "count":
         numbers = pa.array((index + np.uint64(pattern["next"])).astype(np.int64))
         if not pattern["prefix"] and not pattern["suffix"] and not pattern["width"]:
@@ -123,7 +127,8 @@ def _mixed(x: np.ndarray) -> np.ndarray:
     """A well-mixed 64-bit number of each (the finaliser of SplitMix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    out: np.ndarray = x ^ (x >> np.uint64(31))
+    return out
 
 
 def text(words: list[int], rows: int, rng: np.random.Generator) -> pa.Array:

@@ -83,7 +83,8 @@ def log_ratio(a: Ints, b: Ints, size_a: int, size_b: int) -> Floats:
 def unseen(a: Ints, b: Ints, size_a: int, size_b: int) -> NDArray[np.bool_]:
     """Pairs of levels that never occur together though both occur."""
     table = joint(a, b, size_a, size_b)
-    return (table == 0) & (table.sum(1, keepdims=True) > 0) & (table.sum(0, keepdims=True) > 0)
+    out: NDArray[np.bool_] = (table == 0) & (table.sum(1, keepdims=True) > 0) & (table.sum(0, keepdims=True) > 0)
+    return out
 
 
 # -- numbers that categories determine ----------------------------------------------------------------------------
@@ -104,7 +105,11 @@ def determining_key(values: Floats, codes: Ints, sizes: list[int]) -> tuple[int,
         if width > 10_000_000:
             continue
         _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-        if len(first) < 0.05 * len(values) and np.mean(values[first][inverse] == values) > 0.9 and _certain(values, inverse):
+        if (
+            len(first) < 0.05 * len(values)
+            and np.mean(values[first][inverse] == values) > 0.9
+            and _certain(values, inverse)
+        ):
             return key
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow as pa
 from safetensors.torch import load_file
 
 from workers.modalities import Json, Progress
-from workers.modalities.table import files
+from workers.modalities.table import writing
 from workers.modalities.table.codec import Codec
 from workers.modalities.table.infer import Column
 from workers.modalities.table.networks import Generator, Shape
@@ -29,11 +30,15 @@ class TableSampler:
         self.schema = {"columns": self.codec.columns, "layout": config["layout"]}
         tensors = load_file(directory / "generator.safetensors", device=device)
         forbidden = tensors.pop("forbidden").float()
-        network = Generator(Shape(**config["shape"])).to(device).eval()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            network = Generator(Shape(**config["shape"])).to(device).eval()
         network.load_state_dict(tensors)
         self.fast = FastGenerator(network, forbidden, device)
 
-    def write(self, path: Path, start: int, count: int, seed: int, format: str, conditions: Json, progress: Progress) -> int:
+    def write(
+        self, path: Path, start: int, count: int, seed: int, format: str, conditions: Json, progress: Progress
+    ) -> int:
         check_conditions(self.schema, conditions)
 
         def chunks() -> Iterator[pa.Table]:
@@ -41,7 +46,7 @@ class TableSampler:
                 yield self._chunk(start, done, min(CHUNK, count - done), seed, conditions)
                 progress(min(done + CHUNK, count), count)
 
-        return files.write_file(path, format, self.schema, chunks())
+        return writing.write_file(path, format, self.schema, chunks())
 
     def preview(self, count: int, seed: int) -> bytes:
         rows = rows_as_json(self.table(0, min(count, 1000), seed, {}), self.codec.columns)
@@ -65,5 +70,5 @@ def rows_as_json(table: pa.Table, columns: list[Column]) -> dict[str, Any]:
     plain = []
     for column, array in zip(columns, table.columns, strict=True):
         array = array.combine_chunks()
-        plain.append((files.as_text(array, column) if column["type"] in ("date", "datetime") else array).to_pylist())
+        plain.append((writing.as_text(array, column) if column["type"] in ("date", "datetime") else array).to_pylist())
     return {"columns": [column["name"] for column in columns], "rows": [list(row) for row in zip(*plain, strict=True)]}

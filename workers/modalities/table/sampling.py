@@ -1,7 +1,7 @@
 """Rows from a trained generator, fast: the same distribution as its forward pass, with codes in place of one-hots.
 
-Batch norm is folded into the linear layers, a matrix times a one-hot is a look-up, and a level is drawn from its softmax
-by one uniform number instead of one Gumbel number a level."""
+Batch norm is folded into the linear layers, a matrix times a one-hot is a look-up, and a level is drawn from its
+softmax by one uniform number instead of one Gumbel number a level."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from workers.modalities.table.networks import Generator, Residual
@@ -40,15 +40,21 @@ class FastGenerator:
         self.offsets = torch.tensor([part.start for part in self.slices], device=device)
 
     @torch.no_grad()
-    def draw(self, n: int, rng: np.random.Generator, fixed: Mapping[int, int] | None = None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def draw(
+        self, n: int, rng: np.random.Generator, fixed: Mapping[int, int] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """n rows; `fixed` gives some variables' codes. The same rng gives the same rows."""
         parts = [self._batch(min(BATCH, n - start), rng, fixed or {}) for start in range(0, n, BATCH)]
         return np.concatenate([codes for codes, _ in parts]), np.concatenate([g for _, g in parts])
 
-    def _batch(self, n: int, rng: np.random.Generator, fixed: Mapping[int, int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _batch(
+        self, n: int, rng: np.random.Generator, fixed: Mapping[int, int]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         z = torch.from_numpy(rng.standard_normal((n, self.noise), dtype=np.float32)).to(self.device)
         uniform = torch.from_numpy(rng.random((len(self.slices), n), dtype=np.float32)).to(self.device)
-        rows = torch.tensor([self.slices[i].start + code for i, code in fixed.items()], dtype=torch.long, device=self.device)
+        rows = torch.tensor(
+            [self.slices[i].start + code for i, code in fixed.items()], dtype=torch.long, device=self.device
+        )
         x = F.silu(torch.addmm(self.enter[1] + self.condition[rows].sum(0), z, self.enter[0]))
         for weight, bias in self.blocks:
             x = x + F.silu(torch.addmm(bias, x, weight))
@@ -84,8 +90,8 @@ class FastGenerator:
 def _folded(block: Residual, device: str) -> tuple[Tensor, Tensor]:
     """Linear and batch norm (in eval mode) as one matrix (in, out) and bias."""
     norm = block.norm
-    assert isinstance(norm, nn.BatchNorm1d)  # noqa: S101
-    assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101
+    if norm is None or norm.running_mean is None or norm.running_var is None:
+        raise TypeError("only a block with batch norm statistics can be folded")
     gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     weight = (block.linear.weight * gain[:, None]).T.contiguous()
     bias = (block.linear.bias - norm.running_mean) * gain + norm.bias

@@ -8,9 +8,7 @@ from pydantic import Field
 from service.domain.modality import Conditions, DatasetOptions, ModalitySpec, Schema, TrainConfig
 from service.errors import InvalidCondition
 
-ColumnType = Literal[
-    "integer", "float", "boolean", "category", "datetime", "date", "identifier", "constant", "text"
-]
+ColumnType = Literal["integer", "float", "boolean", "category", "datetime", "date", "identifier", "constant", "text"]
 TEXT_EXTENSIONS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json")
 EXTENSIONS = (*TEXT_EXTENSIONS, *(f"{extension}.gz" for extension in TEXT_EXTENSIONS), ".parquet", ".pq")
 
@@ -25,8 +23,12 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 class TableOptions(DatasetOptions):
     """How to read a table; what is left out is found out."""
 
-    delimiter: str | None = Field(None, min_length=1, max_length=1, description="Between values of a CSV; sniffed if absent.")
-    encoding: str | None = Field(None, max_length=40, description="Of a text file, such as 'cp1252'; detected if absent.")
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="Between values of a CSV; sniffed if absent."
+    )
+    encoding: str | None = Field(
+        None, max_length=40, description="Of a text file, such as 'cp1252'; detected if absent."
+    )
     header: bool | None = Field(None, description="Whether the first line names the columns; detected if absent.")
     types: Mapping[str, ColumnType] = Field(
         default_factory=dict, description="Column types that are known better than inference finds them."
@@ -38,12 +40,14 @@ class TableConfig(TrainConfig):
 
     batch: int | None = Field(None, ge=8, le=65_536, description="Rows a step; smaller tables use smaller batches.")
     width: int | None = Field(None, ge=16, le=2_048, description="Width of the generator's hidden layers.")
-    max_levels: int = Field(300, ge=2, le=2_000, description="Levels of a category learned one by one; rarer are pooled.")
+    max_levels: int = Field(
+        300, ge=2, le=2_000, description="Levels of a category learned one by one; rarer are pooled."
+    )
     max_rows: int = Field(500_000, ge=10, le=5_000_000, description="Training rows kept in memory, drawn at random.")
 
 
 def recognises(head: bytes, filename: str) -> bool:
-    """Parquet, or anything textual that is no archive and no picture. The content decides; the name only where there is none."""
+    """Parquet, or anything textual that is no archive and no picture. Content decides; the name only for no content."""
     name = filename.lower()
     if not head:
         return name.endswith(EXTENSIONS)
@@ -66,7 +70,7 @@ def same_level(level: Any, value: Any) -> bool:
     """Whether a condition's value names this level: as itself, or as text (a command line knows nothing else)."""
     if isinstance(value, str) and not isinstance(level, str):
         return str(level).lower() == value.lower()
-    return type(level) is type(value) and bool(level == value) or _same_number(level, value)
+    return (type(level) is type(value) and bool(level == value)) or _same_number(level, value)
 
 
 def _same_number(level: Any, value: Any) -> bool:
@@ -95,7 +99,8 @@ def _objection(column: Mapping[str, Any] | None, value: Any) -> str | None:
         return None
     if not any(same_level(level, value) for level in column["levels"]):
         shown = ", ".join(str(level) for level in column["levels"][:8])
-        return f"The column has no level {str(value)[:60]!r}; its levels are {shown}{' ...' if len(column['levels']) > 8 else ''}."
+        more = " and more" if len(column["levels"]) > 8 else ""
+        return f"The column has no level {str(value)[:60]!r}; its levels are {shown}{more}."
     return None
 
 

@@ -26,7 +26,7 @@ def fits(text: pa.Array, pattern: str) -> bool:
     if parsed.null_count:
         return False
     years = pc.min_max(pc.year(parsed)).as_py()
-    return 1000 <= years["min"] and years["max"] <= 9999
+    return bool(years["min"] >= 1000 and years["max"] <= 9999)
 
 
 def parse(text: pa.Array, pattern: str) -> pa.Array:
@@ -34,7 +34,10 @@ def parse(text: pa.Array, pattern: str) -> pa.Array:
     if not pattern.endswith(("%S", "%SZ")):
         return pc.strptime(text, format=pattern, unit="us")
     whole = pc.strptime(pc.replace_substring_regex(text, FRACTION, r"\1\3"), format=pattern, unit="us")
-    if not pc.any(pc.match_substring(text, ".")).as_py() or not pc.any(pc.match_substring_regex(text, FRACTION)).as_py():
+    if (
+        not pc.any(pc.match_substring(text, ".")).as_py()
+        or not pc.any(pc.match_substring_regex(text, FRACTION)).as_py()
+    ):
         return whole
     digits = pc.struct_field(pc.extract_regex(text, r"(?P<a>:\d\d)[.](?P<f>\d{1,6})(?P<z>Z?)$"), "f")
     micros = pc.cast(pc.utf8_rpad(pc.fill_null(digits, "0"), 6, "0"), pa.int64())
@@ -53,7 +56,9 @@ def fraction_digits(text: pa.Array) -> int:
 
 def padded(text: pa.Array, pattern: str) -> bool:
     """Whether days and months below ten are written with a zero, as strftime writes them."""
-    return bool(pc.all(pc.equal(pc.utf8_length(text), pc.utf8_length(write(parse(text, pattern), pattern, 0, True)))).as_py())
+    return bool(
+        pc.all(pc.equal(pc.utf8_length(text), pc.utf8_length(write(parse(text, pattern), pattern, 0, True)))).as_py()
+    )
 
 
 def write(times: pa.Array, pattern: str, digits: int, pad: bool) -> pa.Array:

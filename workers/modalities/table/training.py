@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ from workers.modalities.table.networks import Discriminator, Generator, Shape, S
 from workers.modalities.table.sampler import TableSampler, rows_as_json
 from workers.modalities.table.sampling import FastGenerator
 from workers.modalities.table.spec import TableConfig
+from workers.modalities.table.writing import storage_type
 
 MIN_ROWS = 10
 STEPS = {"draft": 1_600, "standard": 12_000, "best": 60_000}  # for tables of FULL rows and more
@@ -43,7 +43,7 @@ class Rows:
     def __init__(self, codes: NDArray[np.int64], row: Tensor, codec: Codec) -> None:
         self.codes, self.row = torch.from_numpy(codes), row
         self.offsets, self.k = torch.from_numpy(codec.offsets), codec.one_hots
-        self.fixable = torch.tensor([variable.levels is not None for variable in codec.variables])
+        self.fixable = torch.tensor([variable.levels is not None for variable in codec.variables], dtype=torch.bool)
 
     def one_hots(self, index: Tensor) -> Tensor:
         return torch.zeros(len(index), self.k).scatter_(1, self.codes[index] + self.offsets, 1.0)
@@ -63,7 +63,9 @@ class Rows:
         """(n, v) of 0 and 1: how many variables are fixed halves in probability with each more."""
         v = self.codes.shape[1]
         u = torch.rand(n, 1, generator=rng)
-        number = torch.where(u < 1 - FIXED_SHARE, 0, 1 + torch.floor(-torch.log2(torch.rand(n, 1, generator=rng).clamp_min(1e-6))))
+        number = torch.where(
+            u < 1 - FIXED_SHARE, 0, 1 + torch.floor(-torch.log2(torch.rand(n, 1, generator=rng).clamp_min(1e-6)))
+        )
         rank = (torch.rand(n, v, generator=rng) + (~self.fixable).float() * 2).argsort(1).argsort(1)
         return ((rank < number) & self.fixable).float()
 
@@ -80,15 +82,15 @@ class TableTraining:
         rng = np.random.default_rng([config.seed, 1])
         codes, g, valid = self.codec.encode(self.train, rng)
         white = whitening.fit(codes, self.codec.offsets, self.codec.one_hots, g, valid)
-        shape = Shape(self.codec.sizes, len(self.codec.numbers), [number.hole for number in self.codec.numbers], **widths(config))
+        shape = Shape(
+            self.codec.sizes, len(self.codec.numbers), [number.hole for number in self.codec.numbers], **widths(config)
+        )
         self.shares, self.forbidden = level_shares(self.codec, codes), forbidden(self.codec, codes)
         start = Start(
             torch.from_numpy(np.log(self.shares)), tree_pairs(self.codec, codes),
             *(torch.from_numpy(part) for part in (white.mean, white.root, white.inverse)),
         )  # fmt: skip
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            generator, discriminator = Generator(shape, start), Discriminator(shape)
+        generator, discriminator = build(shape, start, config.seed)
         self.rows = Rows(codes, _seen(generator, g, codes, self.codec), self.codec)
         self.settings = settings(config, self.train.num_rows)
         self.trainer = Trainer(generator, discriminator, self.rows.draw, self.settings, seed=config.seed, device=device)
@@ -96,7 +98,9 @@ class TableTraining:
 
     def evaluate(self) -> dict[str, float]:
         real = self.holdout if self.holdout.num_rows >= metrics.ENOUGH else self.train
-        return metrics.quick(real, self._sample(FastGenerator(self._settled(20), self.forbidden, self.device), 4_000), self.codec.columns)
+        return metrics.quick(
+            real, self._sample(FastGenerator(self._settled(20), self.forbidden, self.device), 4_000), self.codec.columns
+        )
 
     def picture(self) -> bytes | None:
         return None
@@ -106,10 +110,17 @@ class TableTraining:
         self._calibrate(network)
         tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         save_file(tensors | {"forbidden": self.forbidden.to(torch.uint8)}, directory / "generator.safetensors")
-        state = {name: value.detach().cpu().contiguous() for name, value in self.trainer.discriminator.state_dict().items()}
+        state = {
+            name: value.detach().cpu().contiguous() for name, value in self.trainer.discriminator.state_dict().items()
+        }
         save_file(state, directory / "discriminator.safetensors")
         _write(directory / "codec.json", self.codec.to_json())
-        config = {"modality": "table", "version": 1, "shape": network.shape.to_json(), "layout": self.schema.get("layout", {})}
+        config = {
+            "modality": "table",
+            "version": 1,
+            "shape": network.shape.to_json(),
+            "layout": self.schema.get("layout", {}),
+        }
         _write(directory / "config.json", config | {"config": self.config.model_dump()})
         sampler = TableSampler(directory, self.device)
         _write(directory / "samples.json", rows_as_json(sampler.table(0, 20, self.config.seed, {}), self.codec.columns))
@@ -119,8 +130,14 @@ class TableTraining:
 
     def _report(self, sampler: TableSampler) -> dict[str, Any]:
         synthetic = sampler.table(0, min(max(self.holdout.num_rows, 4_000), 20_000), self.config.seed + 1, {})
-        figures = metrics.report(self.train, self.holdout if self.holdout.num_rows else None, synthetic, self.codec.columns, self.config.seed)
-        used = {"trained_on": self.train.num_rows, "holdout": self.holdout.num_rows, "synthetic_judged": synthetic.num_rows}
+        figures = metrics.report(
+            self.train, self.holdout if self.holdout.num_rows else None, synthetic, self.codec.columns, self.config.seed
+        )
+        used = {
+            "trained_on": self.train.num_rows,
+            "holdout": self.holdout.num_rows,
+            "synthetic_judged": synthetic.num_rows,
+        }
         return {"modality": "table", "preset": self.config.preset, "steps": self.trainer.step, "rows": used} | figures
 
     def _settled(self, batches: int) -> Generator:
@@ -140,16 +157,17 @@ class TableTraining:
         return network.eval()
 
     def _calibrate(self, network: Generator) -> None:
-        """Shares of levels, then quantiles of numbers, to those of the training rows. Learning left them a little off."""
+        """Shares of levels, then quantiles of numbers, to those of the training rows: learning left them a bit off."""
         fast = FastGenerator(network, self.forbidden, self.device)
+        share = min(1.0, 250 / max(1, self.codec.one_hots))  # a row of a wide table costs more and says more
         goal = torch.from_numpy(self.shares).to(self.device)
         for i, strength in enumerate(LEVEL_PASSES):
-            codes, _ = fast.draw(20_000, np.random.default_rng([self.config.seed, 3, i]))
+            codes, _ = fast.draw(int(20_000 * share), np.random.default_rng([self.config.seed, 3, i]))
             made = torch.from_numpy(level_shares(self.codec, codes)).to(self.device)
             fast.bias += strength * torch.log(goal / made)
         with torch.no_grad():
             network.logits.bias.copy_(fast.bias)
-        codes, g = fast.draw(100_000, np.random.default_rng([self.config.seed, 4]))
+        codes, g = fast.draw(int(100_000 * share), np.random.default_rng([self.config.seed, 4]))
         for i, number in enumerate(self.codec.numbers):
             there = slice(None) if number.hole is None else codes[:, number.hole] == 0
             if len(g[there, i]) >= 1000:
@@ -159,6 +177,14 @@ class TableTraining:
         rng = np.random.default_rng([self.config.seed, 5])
         codes, g = fast.draw(n, rng)
         return self.codec.decode(codes, g, np.arange(n, dtype=np.uint64), self.config.seed, rng)
+
+
+def build(shape: Shape, start: Start, seed: int) -> tuple[Generator, Discriminator]:
+    """Both networks with weights that follow from the seed; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # a table may lack numbers or categories
+        torch.manual_seed(seed)
+        return Generator(shape, start), Discriminator(shape)
 
 
 def _write(path: Path, value: Any) -> None:
@@ -185,14 +211,23 @@ def widths(config: TableConfig) -> dict[str, int]:
 
 def settings(config: TableConfig, rows: int) -> Settings:
     """Steps follow from preset and rows alone, never from the clock, so that a run can be repeated."""
-    scale = min(1.0, max(0.2, (rows / FULL) ** 0.5))
+    scale = min(1.0, max(0.5, (rows / FULL) ** 0.5))
     steps = config.steps or int(STEPS[config.preset] * scale)
     batch = config.batch or min(BATCH, max(32, rows))
     return Settings(
-        steps=steps, batch=batch, lr_generator=(2e-3, 4e-5), lr_discriminator=(2e-3, 4e-5), gamma=(0.1, 0.1), beta2=(0.99, 0.99),
-        ema_half_life=min(138.0, 0.1 * steps), burn_in=1.0, warmup=min(50, steps // 10), penalty="finite", penalty_share=0.25,
+        steps=steps,
+        batch=batch,
+        lr_generator=(2e-3, 4e-5),
+        lr_discriminator=(2e-3, 4e-5),
+        gamma=(0.1, 0.1),
+        beta2=(0.99, 0.99),
+        ema_half_life=min(138.0, 0.1 * steps),
+        burn_in=1.0,
+        warmup=min(50, steps // 10),
+        penalty="finite",
+        penalty_share=0.25,
         balance=0.62,
-    )  # fmt: skip
+    )
 
 
 def read_rows(dataset: Dataset, split: Split, limit: int, columns: list[dict[str, Any]], seed: int) -> pa.Table:
@@ -213,8 +248,6 @@ def read_rows(dataset: Dataset, split: Split, limit: int, columns: list[dict[str
             tables.append(table.take(pa.array(chosen[first:last] - start)) if names else _only_rows(last - first))
             start += rows
     if not tables:
-        from workers.modalities.table.files import storage_type
-
         return pa.table({c["name"]: pa.array([], storage_type(c)) for c in columns if c["name"] in names})
     return pa.concat_tables(tables).combine_chunks()
 
@@ -229,7 +262,10 @@ def _only_rows(n: int) -> pa.Table:
 
 def level_shares(codec: Codec, codes: NDArray[np.int64]) -> NDArray[np.float32]:
     """The share of each level among the rows, smoothed, all variables one after the other (k,)."""
-    shares = [(np.bincount(codes[:, i], minlength=size) + 0.1) / (len(codes) + 0.1 * size) for i, size in enumerate(codec.sizes)]
+    shares = [
+        (np.bincount(codes[:, i], minlength=size) + 0.1) / (len(codes) + 0.1 * size)
+        for i, size in enumerate(codec.sizes)
+    ]
     return np.concatenate(shares).astype(np.float32) if shares else np.zeros(0, np.float32)
 
 
@@ -239,7 +275,9 @@ def tree_pairs(codec: Codec, codes: NDArray[np.int64]) -> Tensor:
     ends = [*codec.offsets.tolist(), codec.one_hots]
     for j, i in enumerate(codec.parents):
         if i >= 0:
-            ratio = torch.from_numpy(relations.log_ratio(codes[:, i], codes[:, j], codec.sizes[i], codec.sizes[j])).float()
+            ratio = torch.from_numpy(
+                relations.log_ratio(codes[:, i], codes[:, j], codec.sizes[i], codec.sizes[j])
+            ).float()
             out[ends[i] : ends[i + 1], ends[j] : ends[j + 1]] = ratio
             out[ends[j] : ends[j + 1], ends[i] : ends[i + 1]] = ratio.T
     return out
@@ -255,6 +293,3 @@ def forbidden(codec: Codec, codes: NDArray[np.int64]) -> Tensor:
         out[a, b] = torch.maximum(out[a, b], never)
         out[b, a] = torch.maximum(out[b, a], never.T)
     return out
-
-
-__all__ = ["Mapping", "TableTraining", "pc", "read_rows", "settings"]

@@ -24,9 +24,8 @@ class Whitening:
 
 def fit(codes: NDArray[np.int64], offsets: NDArray[np.int64], k: int, g: Single, valid: NDArray[np.bool_]) -> Whitening:
     """codes (n, v) with the variables' offsets among the k one-hots, g (n, d) and which of its values are there."""
-    n, d = g.shape
-    ones = csr_matrix((np.ones(codes.size, np.float32), (codes + offsets).ravel(), np.arange(0, codes.size + 1, max(1, codes.shape[1]))[: n + 1]), (n, k)) \
-        if k else csr_matrix((n, 1), dtype=np.float32)  # fmt: skip
+    d = g.shape[1]
+    ones = _one_hots(codes + offsets, max(k, 1))
     width = max(k, 1)
     mean = np.zeros((width, d), np.float64)
     for pattern in np.unique(valid, axis=1).T:
@@ -44,3 +43,9 @@ def fit(codes: NDArray[np.int64], offsets: NDArray[np.int64], k: int, g: Single,
         ((vectors * root) @ vectors.T).astype(np.float32),
         ((vectors / root) @ vectors.T).astype(np.float32),
     )
+
+
+def _one_hots(at: NDArray[np.int64], width: int) -> csr_matrix:
+    """Sparse one-hots (n, width) of the positions (n, v)."""
+    n, v = at.shape
+    return csr_matrix((np.ones(at.size, np.float32), at.ravel(), np.arange(n + 1) * v), (n, width))

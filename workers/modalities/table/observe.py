@@ -1,0 +1,202 @@
+"""What one pass over the data sees of a column, in bounded memory: levels, extremes, formats, missing values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from workers.modalities.table import temporal
+
+MAX_LEVELS = 10_000  # a category with more distinct values is text: its values are too rare to be shared knowledge
+PREFIX = 100_000  # first values of a column, in which uniqueness is judged exactly
+PREFIX_BYTES = 4 << 20
+MISSING = frozenset(
+    ["", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "-nan", "-NaN"]
+)
+# Missing only where everything else is a number, a date or a boolean; elsewhere they are levels as good as any.
+MAYBE_MISSING = frozenset(
+    ["?", "-", "--", ".", "*", "none", "na", "unknown", "Unknown", "missing", "Missing", "inf", "-inf", "Inf", "-Inf"]
+)
+
+
+@dataclass
+class Observed:
+    """One column, as the first pass has seen it. `add` takes a chunk; memory is bounded."""
+
+    name: str
+    kind: pa.DataType
+    tokens: bool  # raw text of a CSV
+    rows: int = 0
+    missing: dict[str | None, int] = field(default_factory=dict)  # by how it is written; None for a real null
+    maybe: dict[str, int] = field(default_factory=dict)
+    levels: dict[Any, int] | None = field(default_factory=dict)  # None when there are too many
+    minimum: float | int | None = None
+    maximum: float | int | None = None
+    decimals: set[int] = field(default_factory=set)
+    integer: bool = True
+    number: bool = True
+    comma: bool = False
+    formats: list[str] | None = None
+    fraction: int = 0
+    pad: bool = True
+    words: list[np.ndarray] = field(default_factory=list)
+    prefix: list[pa.Array] = field(default_factory=list)
+    prefix_size: int = 0
+
+    @property
+    def textual(self) -> bool:
+        return bool(pa.types.is_string(self.kind))
+
+    def add(self, array: pa.Array) -> None:
+        self.rows += len(array)
+        if array.null_count:
+            self.missing[None] = self.missing.get(None, 0) + array.null_count
+            array = array.drop_null()
+        counted = pc.value_counts(array)
+        values, counts = counted.field(0), counted.field(1)
+        if self.textual and self.tokens:
+            values, counts = self._without_missing(values, counts)
+        self._keep_prefix(array)
+        self._count_levels(values, counts)
+        if len(values) and self.textual:
+            self._add_text(values, counts)
+        elif len(values):
+            self._add_typed(values)
+
+    def _without_missing(self, values: pa.Array, counts: pa.Array) -> tuple[pa.Array, pa.Array]:
+        trimmed = pc.utf8_trim_whitespace(values)
+        hard = pc.is_in(trimmed, pa.array(sorted(MISSING)))
+        for value, count in zip(values.filter(hard).to_pylist(), counts.filter(hard).to_pylist(), strict=True):
+            self.missing[value] = self.missing.get(value, 0) + count
+        keep = pc.invert(hard)
+        return values.filter(keep), counts.filter(keep)
+
+    def _count_levels(self, values: pa.Array, counts: pa.Array) -> None:
+        if self.levels is None:
+            return
+        if len(values) <= MAX_LEVELS:
+            for value, count in zip(values.to_pylist(), counts.to_pylist(), strict=True):
+                self.levels[value] = self.levels.get(value, 0) + count
+        if len(values) > MAX_LEVELS or len(self.levels) > MAX_LEVELS:
+            self.levels = None
+
+    def _keep_prefix(self, array: pa.Array) -> None:
+        kept = sum(map(len, self.prefix))
+        if kept < PREFIX and self.prefix_size < PREFIX_BYTES:
+            part = array[: PREFIX - kept]
+            size = max(1, part.nbytes // max(1, len(part)))
+            part = part[: max(64, (PREFIX_BYTES - self.prefix_size) // size)]
+            self.prefix_size += part.nbytes
+            self.prefix.append(pa.concat_arrays([part]))
+
+    def _add_text(self, values: pa.Array, counts: pa.Array) -> None:
+        trimmed = pc.utf8_trim_whitespace(values)
+        maybe = pc.is_in(trimmed, pa.array(sorted(MAYBE_MISSING)))
+        if self.tokens and pc.any(maybe).as_py():
+            for value, count in zip(values.filter(maybe).to_pylist(), counts.filter(maybe).to_pylist(), strict=True):
+                self.maybe[value] = self.maybe.get(value, 0) + count
+            trimmed = trimmed.filter(pc.invert(maybe))
+        self.words.append(_summary(values))
+        if not len(trimmed):
+            return
+        if self.number:
+            self._add_written_numbers(trimmed)
+        if self.formats is None or self.formats:
+            self._add_written_times(trimmed)
+
+    def _add_written_numbers(self, text: pa.Array) -> None:
+        if pc.any(pc.match_substring_regex(text, r"^[+-]?0\d|^\+|[xX_]")).as_py():
+            self.number = False  # 007 is a code, not seven
+            return
+        numbers = cast(text, pa.float64())
+        if numbers is None:
+            text = pc.replace_substring(text, ",", ".")
+            numbers, self.comma = cast(text, pa.float64()), True
+        if numbers is None or not pc.all(pc.is_finite(numbers)).as_py():
+            self.number = False
+            return
+        whole = cast(text, pa.int64()) if self.integer else None
+        self.integer = self.integer and whole is not None
+        self._extremes(numbers if whole is None else whole)
+        self._add_decimals(text)
+
+    def _add_decimals(self, text: pa.Array) -> None:
+        point = pc.find_substring(text, ".")
+        exponent = pc.any(pc.match_substring_regex(text, "[eE]")).as_py()
+        digits = pc.if_else(pc.less(point, 0), 0, pc.subtract(pc.subtract(pc.utf8_length(text), point), 1))
+        self.decimals.update([99] if exponent else pc.unique(digits).to_pylist())
+
+    def _add_written_times(self, text: pa.Array) -> None:
+        if self.formats is None:
+            shapely = pc.match_substring_regex(text[:1000], r"\d.*[-/.: ].*\d")
+            head = text[:1000] if pc.all(shapely).as_py() else text[:0]
+            self.formats = [f for f in temporal.FORMATS if len(head) and temporal.fits(head, f)]
+        self.formats = [pattern for pattern in self.formats if temporal.fits(text, pattern)]
+        if self.formats:
+            self.fraction = max(self.fraction, temporal.fraction_digits(text))
+            self.pad = self.pad and (bool(self.fraction) or temporal.padded(text, self.formats[0]))
+            times = temporal.parse(text, self.formats[0])
+            self._extremes(pc.cast(times, pa.int64()))
+
+    def _add_typed(self, values: pa.Array) -> None:
+        if pa.types.is_temporal(self.kind):
+            width = pa.int32() if self.kind.bit_width == 32 else pa.int64()
+            self._extremes(pc.cast(values, width))
+        elif pa.types.is_floating(self.kind) or pa.types.is_decimal(self.kind):
+            numbers = pc.cast(values, pa.float64())
+            finite = numbers.filter(pc.is_finite(numbers))
+            if len(finite):
+                self._extremes(finite)
+                self.decimals.update(_float_decimals(finite.to_numpy(zero_copy_only=False), self.kind))
+        elif pa.types.is_integer(self.kind):
+            self._extremes(pc.cast(values, pa.int64(), safe=False))
+
+    def _extremes(self, numbers: pa.Array) -> None:
+        ends = pc.min_max(numbers).as_py()
+        self.minimum = ends["min"] if self.minimum is None else min(self.minimum, ends["min"])
+        self.maximum = ends["max"] if self.maximum is None else max(self.maximum, ends["max"])
+
+    # -- what the decision reads --
+
+    @property
+    def missing_count(self) -> int:
+        return sum(self.missing.values())
+
+    def unique_share(self) -> float:
+        """Distinct over all, among the first values (exact there)."""
+        if not self.prefix:
+            return 0.0
+        head = pa.chunked_array(self.prefix)
+        return float(pc.count_distinct(head).as_py() / max(1, len(head)))
+
+    def head(self) -> pa.Array:
+        return pa.concat_arrays(self.prefix) if self.prefix else pa.array([], self.kind)
+
+
+def cast(text: pa.Array, kind: pa.DataType) -> pa.Array | None:
+    try:
+        return pc.cast(text, kind)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _float_decimals(values: np.ndarray, kind: pa.DataType) -> set[int]:
+    if pa.types.is_decimal(kind):
+        return {kind.scale}
+    some = np.abs(values[:20_000])
+    tolerance = 1e-4 if kind.bit_width == 32 else 1e-9
+    for digits in range(10):
+        if np.all(np.abs(some - np.round(some, digits)) <= tolerance * 10.0**-digits * np.maximum(1, some)):
+            return {digits}
+    return {99}
+
+
+def _summary(values: pa.Array) -> np.ndarray:
+    """Of some values: characters and words, as pairs."""
+    some = values[:2000]
+    words = pc.add(pc.count_substring(pc.utf8_trim_whitespace(some), " "), 1)
+    return np.stack([pc.utf8_length(some).to_numpy(), words.to_numpy()], axis=1)

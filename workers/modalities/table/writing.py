@@ -1,0 +1,197 @@
+"""Generated columns as files: Parquet, CSV and JSON Lines, with the upload's types, decimals and formats."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from workers.modalities.table import temporal
+from workers.modalities.table.infer import Column
+
+
+def storage_type(column: Column) -> pa.DataType:
+    """How a column's values are kept in the parts."""
+    kind = column["type"]
+    if kind == "integer":
+        return pa.int64()
+    if kind == "float":
+        return pa.float64()
+    if kind == "date":
+        return pa.date32()
+    if kind == "datetime":
+        return pa.timestamp("us")
+    if kind == "boolean" and column["arrow"] == "bool":
+        return pa.bool_()
+    return pa.string() if kind == "text" else _plain_type(column["arrow"])
+
+
+def _plain_type(arrow: str) -> pa.DataType:
+    """Of categories, keys and constants: whole number, number, boolean or text."""
+    if arrow.startswith(("int", "uint")):
+        return pa.int64()
+    if arrow.startswith(("double", "float", "halffloat", "decimal")):
+        return pa.float64()
+    return pa.bool_() if arrow == "bool" else pa.string()
+
+
+def output_type(column: Column) -> pa.DataType:
+    """The Arrow type that the column had in the upload."""
+    name = column["arrow"]
+    if name.startswith("decimal"):
+        digits, scale = name[name.index("(") + 1 : -1].split(",")
+        return (
+            pa.decimal128(int(digits), int(scale))
+            if name.startswith("decimal128")
+            else pa.decimal256(int(digits), int(scale))
+        )
+    if name.startswith("timestamp["):
+        unit, _, zone = name[10:-1].partition(", tz=")
+        return pa.timestamp(unit, zone or None)
+    if name.startswith(("time32[", "time64[", "duration[")):
+        maker: Callable[[str], pa.DataType] = {"time32": pa.time32, "time64": pa.time64, "duration": pa.duration}[
+            name.split("[")[0]
+        ]
+        return maker(name.split("[")[1][:-1])
+    if name.startswith("date"):
+        return pa.date32() if name.startswith("date32") else pa.date64()
+    names = {
+        "string": pa.string(),
+        "bool": pa.bool_(),
+        "double": pa.float64(),
+        "float": pa.float32(),
+        "halffloat": pa.float16(),
+    }
+    return names.get(name) or pa.type_for_alias(name)
+
+
+def output_schema(columns: list[Column]) -> pa.Schema:
+    return pa.schema([(column["name"], output_type(column)) for column in columns])
+
+
+def typed(array: pa.Array, column: Column) -> pa.Array:
+    """Storage values as the upload's Arrow type."""
+    target = output_type(column)
+    if array.type == target:
+        return array
+    if pa.types.is_null(target):
+        return pa.nulls(len(array))
+    if pa.types.is_string(target):
+        return as_text(array, column)
+    if pa.types.is_time(target) or pa.types.is_duration(target):
+        array = array.cast(pa.int32() if target.bit_width == 32 else pa.int64(), safe=False)
+    if pa.types.is_decimal(target):
+        return pc.cast(pc.round(array, target.scale), target, safe=False)
+    return array.cast(target, safe=False)
+
+
+def as_text(array: pa.Array, column: Column) -> pa.Array:
+    """Storage values as the upload wrote them; nulls stay null."""
+    kind = column["type"]
+    if pa.types.is_string(array.type):
+        return array
+    if kind in ("date", "datetime"):
+        return temporal.write(array.cast(pa.timestamp("us")), column["format"], column["fraction"], column["padded"])
+    if pa.types.is_boolean(array.type):
+        no, yes = column.get("spelling") or ("false", "true")
+        return pc.if_else(array, yes, no)
+    if pa.types.is_floating(array.type):
+        digits = column.get("decimals")
+        fixed = column.get("fixed") and digits is not None and digits <= 12
+        text = (array.cast(pa.decimal128(38, digits), safe=False) if fixed else array).cast(pa.string())
+        return pc.replace_substring(text, ".", ",") if column.get("comma") else text
+    return array.cast(pa.string())
+
+
+def write_file(path: Path, format: str, schema: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
+    """Chunks of storage values to one file; returns the number of rows. Holds one chunk at a time."""
+    columns: list[Column] = list(schema["columns"])
+    return {"parquet": _write_parquet, "csv": _write_csv, "jsonl": _write_jsonl}[format](path, columns, schema, tables)
+
+
+def _write_parquet(path: Path, columns: list[Column], _: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
+    rows, schema = 0, output_schema(columns)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for table in tables:
+            arrays = [
+                typed(array.combine_chunks(), column) for column, array in zip(columns, table.columns, strict=True)
+            ]
+            writer.write_table(pa.table(arrays, schema=schema))
+            rows += table.num_rows
+    return rows
+
+
+def _write_csv(path: Path, columns: list[Column], schema: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
+    delimiter = schema.get("layout", {}).get("delimiter", ",")
+    special = f'["\n\r{re.escape(delimiter)}]'
+    header = pa.array([column["name"] for column in columns], pa.string())
+    with path.open("wb") as file:
+        file.write((delimiter.join(_quoted(header, special).to_pylist()) + "\n").encode())
+        return _write_lines(
+            file, columns, tables, partial(_csv_cell, special=special, single=len(columns) == 1), delimiter
+        )
+
+
+def _csv_cell(array: pa.Array, column: Column, special: str, single: bool) -> pa.Array:
+    token = column.get("missing_token") or ('""' if single else "")  # an empty line would not be read as a row
+    return _quoted(as_text(array, column), special).fill_null(token)
+
+
+def _quoted(text: pa.Array, special: str) -> pa.Array:
+    """In quotes where the text holds a delimiter, a quote or an end of line."""
+    needs = pc.fill_null(pc.match_substring_regex(text, special), False)
+    if not pc.any(needs).as_py():
+        return text
+    inner = pc.replace_substring(text, '"', '""')
+    return pc.if_else(needs, pc.binary_join_element_wise('"', inner, '"', ""), text)
+
+
+def _write_lines(
+    file: IO[bytes],
+    columns: list[Column],
+    tables: Iterator[pa.Table],
+    cell: Callable[[pa.Array, Column], pa.Array],
+    delimiter: str,
+) -> int:
+    """A line of cells for each row; the lines of a chunk are joined at once, without a loop over rows."""
+    rows = 0
+    for table in tables:
+        cells = [cell(array.combine_chunks(), column) for column, array in zip(columns, table.columns, strict=True)]
+        lines = pc.binary_join_element_wise(*cells, delimiter)
+        lines = pc.binary_join_element_wise(lines, "\n", "")
+        _, _, data = lines.buffers()
+        file.write(memoryview(data)[: pc.sum(pc.binary_length(lines)).as_py() or 0])
+        rows += table.num_rows
+    return rows
+
+
+def _write_jsonl(path: Path, columns: list[Column], _: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
+    first, last = columns[0]["name"], columns[-1]["name"]
+
+    def cell(array: pa.Array, column: Column) -> pa.Array:
+        start = ("{" if column["name"] == first else "") + json.dumps(column["name"], ensure_ascii=False) + ": "
+        return pc.binary_join_element_wise(start, _json_text(array, column), "}" if column["name"] == last else "", "")
+
+    with path.open("wb") as file:
+        return _write_lines(file, columns, tables, cell, ", ")
+
+
+def _json_text(array: pa.Array, column: Column) -> pa.Array:
+    if pa.types.is_boolean(array.type):
+        text = pc.if_else(array, "true", "false")
+    elif (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) and output_type(column) != pa.string():
+        text = array.cast(pa.string())
+    else:
+        coded = as_text(array, column).dictionary_encode()
+        quoted = pa.array(
+            [json.dumps(value, ensure_ascii=False) for value in coded.dictionary.to_pylist()], pa.string()
+        )
+        text = quoted.take(coded.indices)
+    return text.fill_null("null")
