@@ -4,13 +4,12 @@
 
 import os
 import threading
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from celery import signals
 
-from service.bootstrap import Context, bootstrap
+from service.bootstrap import bootstrap
 from service.queue.doorbell import celery
 from service.settings import Settings
 from service.usecases import sweep
@@ -23,6 +22,8 @@ app.conf.update(include=["workers.tasks"], worker_proc_alive_timeout=60.0)
 _main = os.getpid()  # of the worker; a prefork pool's processes keep this number
 _slots = 1
 _stop = threading.Event()
+_supervisor: Supervisor | None = None
+_making = threading.Lock()
 
 
 def _drain_flag() -> Path:
@@ -34,18 +35,14 @@ def draining() -> bool:
     return _stop.is_set() or _drain_flag().exists()
 
 
-@cache
-def context() -> Context:
-    """Of this process: connections do not survive a fork."""
-    return bootstrap(settings)
-
-
-@cache
 def supervisor() -> Supervisor:
-    """Of this process."""
-    made = Supervisor(context(), _slots, draining)
-    made.watch(_stop)
-    return made
+    """Of this process: threads and connections do not survive a fork."""
+    global _supervisor
+    with _making:
+        if _supervisor is None:
+            _supervisor = Supervisor(bootstrap(settings), _slots, draining)
+            _supervisor.watch(_stop)
+        return _supervisor
 
 
 def _on_init(sender: Any, **_: Any) -> None:
@@ -56,8 +53,8 @@ def _on_init(sender: Any, **_: Any) -> None:
 
 
 def _in_pool_process(**_: Any) -> None:
-    context.cache_clear()
-    supervisor.cache_clear()
+    global _supervisor, _making
+    _supervisor, _making = None, threading.Lock()
 
 
 def _on_ready(**_: Any) -> None:
@@ -79,8 +76,8 @@ def _on_shutting_down(**_: Any) -> None:
 
 def _on_shutdown(**_: Any) -> None:
     _drain_flag().unlink(missing_ok=True)
-    if supervisor.cache_info().currsize:
-        supervisor().close()
+    if _supervisor is not None:
+        _supervisor.close()
 
 
 signals.worker_init.connect(_on_init, weak=False)

@@ -1,0 +1,145 @@
+"""API keys: hashed, revocable, tied to one project; and every route refuses another project's ids as if absent."""
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select, text
+
+from service.bootstrap import Context
+from service.db.tables import ApiKey
+from service.errors import Unauthenticated
+from service.usecases import keys
+from tests.integration.api.conftest import Api, refused
+
+OPEN = {"/healthz", "/readyz", "/metrics"}
+METHODS = {"get", "post", "put", "patch", "delete"}
+
+
+def routes(api: Api) -> list[tuple[str, str, dict[str, Any]]]:
+    document = api.http.get("/openapi.json").json()
+    return [
+        (method, path, operation)
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if method in METHODS and path not in OPEN
+    ]
+
+
+def body_of(operation: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
+    """A body that would be right, so that only the id can be what is refused."""
+    name = operation["operationId"]
+    if name == "upload_content":
+        return {"content": b"a\n1\n"}
+    bodies: dict[str, Any] = {
+        "create_upload": {"filename": "a.csv", "size_bytes": 4},
+        "change_dataset": {"name": "mine now"},
+        "create_job": {"kind": "train", "dataset_id": ids["dataset"]},
+    }
+    return {"json": bodies[name]} if name in bodies else {}
+
+
+def test_every_route_answers_a_foreign_project_as_if_the_thing_were_absent(api: Api) -> None:
+    job_id = api.output()
+    dataset_id, empty = api.ready(), api.dataset()
+    upload = api.http.post(f"/v1/datasets/{empty}/uploads", json={"filename": "a", "size_bytes": 4}).json()
+    ids = {"dataset": dataset_id, "job": job_id, "model": api.get(f"/v1/jobs/{job_id}")["model_id"], "empty": empty}
+    stranger, tried = api.stranger(), set()
+    for method, path, operation in routes(api):
+        kind = path.split("/")[2].removesuffix("s")
+        if "{" not in path and operation["operationId"] != "create_job":
+            continue
+        own = ids["empty"] if "content" in path or "uploads" in path else ids.get(kind, "")
+        url = path.replace("{id}", own).replace("{upload_id}", upload["id"])
+        refused(stranger.request(method, url, **body_of(operation, ids)), 404, "not_found")
+        tried.add(operation["operationId"])
+    assert len(tried) >= 18
+    for path in ("/v1/datasets", "/v1/jobs", "/v1/models"):
+        assert stranger.get(path).json() == {"data": [], "next_cursor": None}
+        assert api.get(path)["data"]
+    generate = {"kind": "generate", "model_id": ids["model"], "count": 5}
+    refused(stranger.post("/v1/jobs", json=generate), 404, "not_found")
+
+
+def test_every_route_of_v1_needs_a_key(lite: Api) -> None:
+    nobody = lite.client(None)
+    found = routes(lite)
+    assert len(found) >= 20
+    for method, path, _ in found:
+        url = re.sub(r"{\w+}", "ds_01jv3q9m0e8z6t4w2y5x7c1b3a", path)
+        answer = nobody.request(method, url)
+        refused(answer, 401, "unauthenticated")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic abc", "Bearer mint_wrong", "Bearer a b", "Token x"])
+def test_a_key_that_is_none_is_refused(lite: Api, header: str) -> None:
+    answer = httpx.get(f"{lite.url}/v1/jobs", headers={"Authorization": header} if header else {})
+    refused(answer, 401, "unauthenticated")
+
+
+def test_a_revoked_key_opens_nothing_any_more(api: Api) -> None:
+    second = keys.create_key(api.context, api.project, "laptop")
+    with api.context.database.read() as session:
+        [key_id] = session.scalars(select(ApiKey.id).where(ApiKey.name == "laptop"))
+    client = api.client(second)
+    assert client.get("/v1/jobs").status_code == 200
+    keys.revoke_key(api.context, key_id)
+    keys.revoke_key(api.context, key_id)
+    refused(client.get("/v1/jobs"), 401, "unauthenticated")
+    assert api.http.get("/v1/jobs").status_code == 200
+
+
+def test_no_key_stands_in_the_database(context: Context) -> None:
+    _, key = keys.create_project(context, "people")
+    secret = key.split("_", 2)[2]
+    assert re.fullmatch(r"mint_[a-z2-9]{8}_[A-Za-z0-9_-]{43}", key)
+    with context.database.read() as session:
+        rows = session.execute(text("SELECT * FROM api_keys")).all()
+    assert len(rows) == 1
+    assert secret not in str(rows)
+
+
+def test_a_given_key_is_made_sure_of_once_however_many_ask(context: Context) -> None:
+    key = "mint_bootstrap_" + "k" * 43
+    with ThreadPoolExecutor(8) as pool:
+        projects = set(pool.map(lambda _: keys.ensure_key(context, key), range(16)))
+    assert len(projects) == 1
+    assert keys.authenticate(context, key).project_id in projects
+    other = keys.ensure_key(context, "mint_rotated_" + "r" * 43)
+    assert other in projects
+    assert keys.authenticate(context, key).project_id == other
+
+
+@pytest.mark.parametrize("key", ["", "short", "x" * 31, "with space " * 4, "ü" * 40])
+def test_a_weak_key_is_not_made_sure_of(sqlite_context: Context, key: str) -> None:
+    with pytest.raises(ValueError, match="at least 32"):
+        keys.ensure_key(sqlite_context, key)
+    with pytest.raises(Unauthenticated):
+        keys.authenticate(sqlite_context, key)
+
+
+def test_the_admin_command_makes_projects_and_keys(sqlite_context: Context) -> None:
+    settings = sqlite_context.settings
+    environment = {
+        "MINTAGE_DATABASE_URL": settings.database_url.get_secret_value(),
+        "MINTAGE_REDIS_URL": settings.redis_url.get_secret_value(),
+        "MINTAGE_BOOTSTRAP_KEY": "b" * 40,
+    }
+
+    def admin(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "service.admin", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    project, key = admin("create-project", "people").stdout.split()
+    assert keys.authenticate(sqlite_context, key).project_id == project
+    assert keys.authenticate(sqlite_context, admin("create-key", project, "ci").stdout.strip()).project_id == project
+    ensured = admin("ensure-key").stdout.strip()
+    assert keys.authenticate(sqlite_context, "b" * 40).project_id == ensured
+    wrong = admin("create-key", "prj_nowhere", "ci")
+    assert wrong.returncode == 1
+    assert "Traceback" not in wrong.stderr
