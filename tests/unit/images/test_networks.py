@@ -17,7 +17,7 @@ def config(**fields: object) -> ImageConfig:
 
 def form(high: int, wide: int, channels: int = 1, classes: int = 0, width: int = 16) -> Architecture:
     codec = Codec(high, wide, channels, [str(i) for i in range(classes)] or None, None)
-    return presets.architecture(codec, config(width=width, preset="draft"), "cpu")
+    return presets.architecture(codec, config(network_width=width, preset="draft"), "cpu")
 
 
 def pair(shape: Architecture) -> tuple[Generator, Discriminator]:

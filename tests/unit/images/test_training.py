@@ -30,7 +30,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def config(**fields: Any) -> ImageConfig:
-    return ImageConfig.model_validate({"preset": "draft", "width": 16, "batch": 8, **fields})
+    return ImageConfig.model_validate({"preset": "draft", "network_width": 16, "batch": 8, **fields})
 
 
 def bar(seed: int, upright: bool) -> bytes:
@@ -50,7 +50,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def trained(bars: Dataset) -> ImageTraining:
-    training = MODALITY.training(bars, config(steps=250, width=32), "cpu")
+    training = MODALITY.training(bars, config(steps=250, network_width=32), "cpu")
     for _ in training.trainer.run():
         pass
     return training
@@ -89,7 +89,7 @@ def test_it_learns_which_way_the_bars_of_a_class_lie(sampler: ImageSampler, tmp_
 
 def test_its_figures_see_the_difference_between_trained_and_not(trained: ImageTraining, bars: Dataset) -> None:
     good = trained.evaluate()
-    bad = MODALITY.training(bars, config(steps=250, width=32), "cpu").evaluate()
+    bad = MODALITY.training(bars, config(steps=250, network_width=32), "cpu").evaluate()
     assert good["label_accuracy"] > 0.95 > bad["label_accuracy"]
     assert good["coverage"] > bad["coverage"]
     assert trained.ceiling()["label_accuracy"] > 0.95

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 SIDE = 32  # pixels that the judge looks at
 FEATURES = 96
 NEIGHBOURS = 5
-JUDGE_SEEN = 40_000  # pictures in the judge's training, repeats counted
+JUDGE_SEEN = (5_000, 40_000)  # pictures in the judge's training, repeats counted: at least, at most
+REPEATS = 20  # of each picture, between these
 
 
 def _reduced(x: Tensor) -> Tensor:
@@ -49,12 +50,13 @@ class _Network(nn.Module):
         return out
 
 
-def classifier(x: Tensor, labels: Tensor, classes: int, seed: int, seen: int = JUDGE_SEEN) -> nn.Module:
+def classifier(x: Tensor, labels: Tensor, classes: int, seed: int) -> nn.Module:
     """A small network trained to read labels (n,) from pictures (n, c, h, w); deterministic in its arguments."""
     rng = torch.Generator().manual_seed(seed)
     network = _Network(x.shape[1], classes, rng)
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3, fused=True)
-    steps = seen // 50
+    least, most = JUDGE_SEEN
+    steps = min(max(REPEATS * len(x), least), most) // 50
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = 2e-3 * min(1.0, (step + 1) / 20) * (1.0 - step / steps)
         rows = torch.randint(len(x), (50,), generator=rng)

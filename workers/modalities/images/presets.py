@@ -48,7 +48,7 @@ def architecture(codec: Codec, config: ImageConfig, device: str) -> Architecture
     widths: list[int] = []
     for stage in range(count):
         side = top / 2**stage  # from the highest resolution down
-        base = config.width or effort.width
+        base = config.network_width or effort.width
         width = base / 2 if side > 20 else base * 1.5 ** max(0.0, math.log2(16 / side) // 1)
         widths.append(max(16, min(round(width / 16) * 16, max(effort.widest, base))))
     return Architecture(

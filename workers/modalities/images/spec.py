@@ -42,7 +42,7 @@ class ImageOptions(DatasetOptions):
 class ImageConfig(TrainConfig):
     """How to train on pictures; everything is derived from the preset and the data if absent."""
 
-    width: int | None = Field(
+    network_width: int | None = Field(
         None, ge=16, le=1024, multiple_of=16, description="Channels of the networks at their highest resolution."
     )
     batch: int | None = Field(None, ge=4, le=1024, description="Pictures in a training step.")
