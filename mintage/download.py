@@ -132,8 +132,8 @@ def _stream(
         if have and response.status_code != 206:  # a store without ranges sends it all again
             count(-have)
             have = 0
-        with part.open("ab" if have else "wb") as out:
-            for chunk in response.iter_raw(CHUNK):
+        with part.open("ab" if have else "wb", buffering=CHUNK) as out:
+            for chunk in response.iter_raw():
                 if have + len(chunk) > file.bytes:
                     raise DownloadFailed(f"{file.name} is longer than the {file.bytes} bytes of the manifest.")
                 out.write(chunk)
@@ -160,7 +160,9 @@ def _replace_manifest(directory: Path, job_id: str, manifest: Output) -> None:
     for name in _names_before(path) - names:
         (directory / name).unlink(missing_ok=True)
     files = [{"name": f.name, "bytes": f.bytes, "sha256": f.sha256, "rows": f.rows} for f in manifest.files]
-    rest = {key: value for key, value in manifest.raw.items() if key != "files"}  # its URLs expire and are secrets
+    rest = {
+        key: value for key, value in manifest.raw.items() if key not in ("files", "expires_at")
+    }  # URLs are secrets that expire
     part = directory / f".{MANIFEST}.part"
     part.write_text(json.dumps({"job_id": job_id, **rest, "files": files}, indent=2) + "\n", encoding="utf-8")
     os.replace(part, path)

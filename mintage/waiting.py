@@ -1,7 +1,6 @@
 """Waiting for a job, with a bar that shows how far it is, when it ends, and how well it goes."""
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,7 +13,7 @@ from mintage.results import Job
 
 VERBS = {"ingest": "reading", "train": "training", "generate": "generating", "evaluate": "evaluating"}
 FIRST_PAUSE, LONGEST_PAUSE = 0.15, 1.0
-METRICS_EVERY = 2.0  # seconds between two looks at the curves
+METRICS_EVERY = 3.0  # seconds between two looks at the curves
 Show = Callable[[Job], None]
 
 
@@ -79,13 +78,14 @@ def bar(job: Job, console: Console) -> Iterator[Show]:
 class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said: object = None
+        self._said = ""
 
     def show(self, job: Job) -> None:
-        now = (job.state, int(job.progress.fraction * 10))
+        fraction = 1.0 if job.state == "succeeded" else int(job.progress.fraction * 10) / 10
+        now = f"{_title(job)} {fraction:4.0%}"
         if now != self._said:
             self._said = now
-            self._console.print(f"{_title(job)} {job.progress.fraction:4.0%}", highlight=False)
+            self._console.print(now, highlight=False)
 
 
 class _Glance:
@@ -106,18 +106,19 @@ class _Glance:
 
 
 def key_metric(values: dict[str, float]) -> str:
-    """The one figure worth a glance: of quality where a sample was judged, else how far the two networks are apart."""
-    for name in ("quality", "score", "accuracy_fake", "discriminator_accuracy", "loss_generator", "generator_loss"):
-        if name in values:
-            return f"{name.replace('_', ' ')} {values[name]:.3f}"
-    name, value = next(iter(values.items()), ("", 0.0))
-    return f"{name.replace('_', ' ')} {value:.3f}" if name else ""
+    """The one figure worth a glance: how often the discriminator tells real from fake, or what samples were judged."""
+    for name, sentence in (
+        ("c2st_auc", "told apart {:.0%}"), ("label_accuracy", "labels read {:.0%}"), ("coverage", "coverage {:.0%}"),
+        ("lead", "discriminator right {:.0%}"),
+    ):  # fmt: skip
+        if isinstance(values.get(name), int | float):
+            return sentence.format(values[name])
+    return ""
 
 
 def _title(job: Job) -> str:
     verb = VERBS.get(job.kind, job.kind)
-    waits = " waits for a worker" if job.state == "queued" and sys.stderr.isatty() else ""
-    return f"{verb}{waits}"
+    return f"{verb}, waits for a worker" if job.state == "queued" else verb
 
 
 class _Percent(ProgressColumn):
