@@ -2,6 +2,7 @@
 
 from celery import Celery
 from kombu import Queue  # type: ignore[attr-defined]
+from kombu.exceptions import OperationalError
 
 TASKS = {"cpu": "workers.tasks.run_cpu", "gpu": "workers.tasks.run_gpu"}
 
@@ -55,7 +56,7 @@ class Doorbell:
         """Tell the workers of `queue` that the unit waits; False if the broker did not take it."""
         try:
             self.app.send_task(TASKS[queue], args=[unit_id], queue=queue, retry=False)
-        except (*self.app.connection_for_write().recoverable_connection_errors, OSError):
+        except (OperationalError, OSError):  # kombu's name for whatever the broker's client raises
             return False
         return True
 

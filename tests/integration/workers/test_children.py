@@ -1,0 +1,99 @@
+"""What children do and what they may not know; each bad one leaves the worker at work."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from service.db.tables import Dataset
+from service.domain.states import State
+from tests.integration.workers.conftest import Yard
+
+BAD = {
+    "reject": ("too_silly", "This file is too silly."),
+    "bug": ("internal_error", "Something unexpected went wrong"),
+    "hog": ("ingest_out_of_memory", "more memory than is allowed"),
+    "deaf": ("ingest_timeout", "took longer than the 3 s"),
+    "segfault": ("worker_lost", "SIGSEGV"),
+}
+
+
+@pytest.mark.parametrize("queues", ["gpu,cpu", "cpu"])
+def test_bad_uploads_are_rejected_with_a_sentence_and_the_next_one_succeeds(yard: Yard, queues: str) -> None:
+    yard.with_settings(max_attempts=1, ingest_seconds=3)
+    worker = yard.worker(queues)
+    jobs = {word: yard.ingest(f"TINY {word}") for word in BAD}
+    good = yard.ingest("TINY 1.0 2.0")
+    assert yard.wait(good).state == State.SUCCEEDED
+    for word, (code, part) in BAD.items():
+        job = yard.wait(jobs[word])
+        error = job.error or {}
+        assert (job.state, error["code"]) == (State.FAILED, code)
+        assert part in error["message"]
+        assert "secret" not in error["message"]
+        dataset = yard.row(Dataset, job.dataset_id)
+        assert (dataset.status, dataset.error) == ("rejected", error)
+    assert worker.process.is_running()
+    assert "a secret of the operator's" in worker.log.read_text()
+
+
+def test_training_that_cannot_succeed_fails_with_its_own_code(yard: Yard) -> None:
+    yard.worker()
+    diverged, hungry = yard.train(steps=500, nan=True), yard.train(steps=50, memory_error_at=4)
+    assert (yard.wait(diverged).error or {})["code"] == "training_diverged"
+    assert (yard.wait(hungry).error or {})["code"] == "out_of_memory"
+
+
+def test_a_time_limit_ends_training_with_what_it_has(yard: Yard) -> None:
+    yard.worker()
+    job = yard.wait(yard.train(steps=10_000, pause=0.02, time_limit_seconds=1))
+    assert job.state == State.SUCCEEDED, job.error
+    assert any("time limit" in message for message in yard.messages(job.id))
+
+
+def test_a_second_generation_with_the_same_model_loads_nothing(yard: Yard) -> None:
+    worker = yard.worker(slots=1)
+    model = yard.model()
+    first, second = yard.wait(yard.generate(model)), yard.wait(yard.generate(model))
+    assert first.state == second.state == State.SUCCEEDED
+    loads = [message for job in (first, second) for message in yard.messages(job.id) if "was loaded" in message]
+    assert len(loads) == 1
+    assert len(worker.children()) == 1
+
+
+def test_shards_do_not_wait_for_the_sweep(yard: Yard) -> None:
+    yard.with_settings(shards_in_flight=1, sweep_seconds=30.0)
+    yard.worker(slots=1)
+    model = yard.model()
+    job_id = yard.generate(model, 1_000)
+    assert yard.wait(job_id, 20.0).state == State.SUCCEEDED
+    manifest = json.loads(yard.context.storage.get(f"projects/{yard.project}/outputs/{job_id}/manifest.json"))
+    assert len(manifest["files"]) == 10
+
+
+def test_a_preview_does_not_wait_behind_a_training(yard: Yard) -> None:
+    yard.worker(slots=1)
+    model = yard.model()
+    training = yard.train(steps=10_000, pause=0.02)
+    yard.until(lambda: yard.unit(training).progress)
+    assert yard.wait(yard.preview(model), 20.0).state == State.SUCCEEDED
+    assert yard.job(training).state == State.RUNNING
+    yard.cancel(training)
+    yard.wait(training)
+
+
+def test_the_child_knows_no_database_and_the_supervisor_no_torch(yard: Yard) -> None:
+    worker = yard.worker()
+    job_id = yard.train(steps=10_000, pause=0.02)
+    yard.until(lambda: yard.unit(job_id).progress)
+    [child] = worker.children()
+    text = Path(f"/proc/{child.pid}/environ").read_text()
+    settings = yard.context.settings
+    assert "MINTAGE_S3_BUCKET" in text
+    assert settings.database_url.get_secret_value() not in text
+    assert settings.redis_url.get_secret_value() not in text
+    libraries = [Path(f"/proc/{process.pid}/maps").read_text() for process in (child, worker.process)]
+    assert ["libtorch" in maps for maps in libraries] == [True, False]
+    assert (settings.work_dir / "worker-alive").exists()
+    yard.cancel(job_id)
+    yard.wait(job_id)

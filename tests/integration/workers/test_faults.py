@@ -1,0 +1,146 @@
+"""Whatever is killed, frozen or lost: the work goes on, once, and ends in the same result."""
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from service.domain.states import State
+from service.queue.doorbell import celery
+from service.usecases import opening
+from tests import servers
+from tests.integration.workers.conftest import Yard
+
+LONG: dict[str, Any] = {"steps": 120, "pause": 0.02, "seed": 3}
+
+
+def weights(yard: Yard, model_id: str | None, attempt: int) -> bytes:
+    prefix = f"projects/{yard.project}/models/{model_id}/a{attempt}/"
+    return yard.context.storage.get(prefix + "generator.safetensors")
+
+
+def trains(yard: Yard, job_id: str, step: int = 1) -> bool:
+    return ((yard.unit(job_id).progress or {}).get("step") or 0) >= step
+
+
+def has_checkpoint(yard: Yard, job_id: str) -> bool:
+    return yard.unit(job_id).checkpoint is not None
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(yard: Yard) -> None:
+    worker = yard.worker()
+    dataset = yard.dataset()
+    whole = yard.wait(yard.train(dataset, **LONG))
+    assert whole.state == State.SUCCEEDED, whole.error
+    job_id = yard.train(dataset, **LONG)
+    yard.until(lambda: has_checkpoint(yard, job_id))
+    for child in worker.children():
+        child.kill()
+    job = yard.wait(job_id)
+    assert job.state == State.SUCCEEDED, job.error
+    unit = yard.unit(job_id)
+    assert (unit.attempt, unit.failures) == (2, 1)
+    said = " ".join(yard.messages(job_id))
+    assert "SIGKILL" in said
+    assert "goes on from step" in said
+    assert weights(yard, job.model_id, 2) == weights(yard, whole.model_id, 1)
+
+
+def test_a_killed_worker_leaves_no_process_and_another_finishes_its_training(either_yard: Yard) -> None:
+    yard = either_yard
+    first = yard.worker()
+    job_id = yard.train(**LONG)
+    yard.until(lambda: has_checkpoint(yard, job_id))
+    children = first.children()
+    assert children
+    first.process.kill()
+    assert yard.until(lambda: gone(children), 5.0) < 2.0
+    yard.worker()
+    job = yard.wait(job_id)
+    assert job.state == State.SUCCEEDED, job.error
+    assert yard.unit(job_id).failures == 1
+    assert any("goes on from step" in message for message in yard.messages(job_id))
+
+
+def test_a_frozen_worker_that_thaws_changes_nothing(yard: Yard) -> None:
+    first = yard.worker(slots=1)
+    job_id = yard.train(**LONG)
+    yard.until(lambda: has_checkpoint(yard, job_id))
+    frozen = [first.process, *first.children()]
+    for process in frozen:
+        process.suspend()
+    yard.worker(slots=1)
+    yard.until(lambda: yard.unit(job_id).attempt == 2 and trains(yard, job_id))
+    for process in reversed(frozen):
+        process.resume()
+    yard.until(lambda: gone(frozen[1:]), 5.0)
+    job = yard.wait(job_id)
+    assert job.state == State.SUCCEEDED, job.error
+    assert (yard.unit(job_id).attempt, yard.unit(job_id).failures) == (2, 1)
+
+
+def test_sigterm_drains_a_training_in_five_seconds_and_counts_as_no_failure(yard: Yard) -> None:
+    yard.with_settings(checkpoint_seconds=60.0)
+    worker = yard.worker()
+    job_id = yard.train(**LONG)
+    yard.until(lambda: trains(yard, job_id, 10))
+    start = time.monotonic()
+    worker.process.send_signal(signal.SIGTERM)
+    worker.process.wait(10)
+    assert time.monotonic() - start < 5.0
+    unit = yard.unit(job_id)
+    assert (unit.state, unit.failures) == (State.QUEUED, 0)
+    assert (unit.checkpoint or {})["step"] >= 10
+    yard.worker()
+    job = yard.wait(job_id)
+    assert job.state == State.SUCCEEDED, job.error
+    assert yard.unit(job_id).failures == 0
+
+
+def test_a_cancelled_training_stops_within_two_seconds(yard: Yard) -> None:
+    yard.with_settings(heartbeat_seconds=0.8)  # as it is by default
+    worker = yard.worker()
+    job_id = yard.train(steps=10_000, pause=0.02)
+    yard.until(lambda: trains(yard, job_id))
+    yard.cancel(job_id)
+    assert yard.until(lambda: yard.job(job_id).state == State.CANCELLED, 10.0) < 2.0
+    assert yard.until(lambda: not worker.children(), 10.0) < 2.0
+    assert yard.wait(yard.train(steps=5)).state == State.SUCCEEDED
+
+
+def test_a_deaf_ingest_is_killed_when_it_is_cancelled(yard: Yard) -> None:
+    worker = yard.worker()
+    job_id = yard.ingest("TINY deaf")
+    yard.until(lambda: worker.children())
+    yard.cancel(job_id)
+    assert yard.until(lambda: yard.job(job_id).state == State.CANCELLED, 10.0) < 2.0
+
+
+def test_a_unit_that_kills_every_worker_fails_with_worker_lost(yard: Yard) -> None:
+    yard.with_settings(max_attempts=2)
+    yard.worker()
+    job = yard.wait(yard.train(steps=50, die_at=3))
+    assert job.state == State.FAILED
+    assert (job.error or {})["code"] == "worker_lost"
+    assert "SIGKILL" in (job.error or {})["message"]
+    assert yard.wait(yard.train(steps=5)).state == State.SUCCEEDED
+
+
+def test_a_broker_that_comes_back_empty_loses_no_job(yard: Yard, tmp_path: Path) -> None:
+    [port] = servers.free_ports(1)
+    url = f"redis://127.0.0.1:{port}/0"
+    yard.with_settings(redis_url=type(yard.context.settings.redis_url)(url))
+    object.__setattr__(yard.context, "doorbell", type(yard.context.doorbell)(celery(url)))
+    with servers.valkey(tmp_path, port):
+        yard.worker()
+        yard.wait(yard.train(steps=5))
+        job_id = yard.train(steps=5, ring=False)
+    opening.ring(yard.context, job_id)  # nobody hears it
+    with servers.valkey(tmp_path, port):
+        assert yard.wait(job_id).state == State.SUCCEEDED
