@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import boto3
@@ -32,6 +33,16 @@ class Readable(Protocol):
 
 class Missing(Exception):
     """There is no object of that key."""
+
+
+_session = cache(boto3.session.Session)  # reads its API descriptions once: each takes a tenth of a second
+_one_at_a_time = Lock()  # clients may be shared by threads, sessions may not
+
+
+def _client(endpoint_url: str | None, options: dict[str, Any]) -> "S3Client":
+    with _one_at_a_time:
+        client: S3Client = _session().client("s3", endpoint_url=endpoint_url, **options)
+        return client
 
 
 class ObjectStore:
@@ -69,13 +80,11 @@ class ObjectStore:
 
     @cached_property
     def client(self) -> "S3Client":
-        client: S3Client = boto3.session.Session().client("s3", endpoint_url=self._endpoint, **self._options)
-        return client
+        return _client(self._endpoint, self._options)
 
     @cached_property
     def _signer(self) -> "S3Client":
-        client: S3Client = boto3.session.Session().client("s3", endpoint_url=self._public, **self._options)
-        return client
+        return _client(self._public, self._options)
 
     def reachable(self) -> None:
         """Raises Unavailable where the bucket does not answer."""
