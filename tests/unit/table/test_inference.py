@@ -1,0 +1,132 @@
+"""What types columns are given, and that values come through as they were."""
+
+import datetime
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from service.errors import Rejected
+from tests.unit.table.tables import columns, csv, ingest, rows
+
+RNG = np.random.default_rng(1)
+N = 200
+
+
+def typed(folder: Path, values: list[Any], **options: Any) -> dict[str, Any]:
+    """The schema's entry for a CSV column of these values, beside another column."""
+    found, _ = ingest(folder, "t.csv", csv(x=values, other=[i % 7 for i in range(len(values))]), **options)
+    return columns(found)["x"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "arrow"),
+    [
+        ([int(x) for x in RNG.integers(-900, 900, N)], "integer", "int64"),
+        ([f"{x:.2f}" for x in RNG.normal(size=N)], "float", "double"),
+        ([f"{x:.3e}" for x in RNG.normal(size=N)], "float", "double"),
+        ([["true", "false"][i % 2] for i in range(N)], "boolean", "bool"),
+        ([["Yes", "No"][i % 2] for i in range(N)], "boolean", "string"),
+        ([["red", "green", "blue"][i % 3] for i in range(N)], "category", "string"),
+        ([["007", "010", "0123"][i % 3] for i in range(N)], "category", "string"),
+        ([f"20{10 + i % 9}-0{1 + i % 9}-1{i % 10}" for i in range(N)], "date", "date32[day]"),
+        ([f"{1 + i % 28}.{1 + i % 12}.2019" for i in range(N)], "date", "date32[day]"),
+        ([f"{1 + i % 12:02d}/{1 + i % 28:02d}/2019" for i in range(N)], "date", "date32[day]"),
+        ([f"2020-02-{1 + i % 28:02d}T{i % 24:02d}:15:00Z" for i in range(N)], "datetime", "timestamp[us]"),
+        ([f"2020-02-{1 + i % 28:02d} 10:00:00.{i % 1000:03d}" for i in range(N)], "datetime", "timestamp[us]"),
+        ([i + 5000 for i in range(N)], "identifier", "int64"),
+        ([f"C-{i:06d}" for i in range(N)], "identifier", "string"),
+        ([str(uuid.UUID(int=int.from_bytes(RNG.bytes(16), "big"))) for _ in range(N)], "identifier", "string"),
+        (["same"] * N, "constant", "string"),
+        ([""] * N, "constant", "string"),
+        ([f"the customer {i} wrote a letter of {i * 31} words" for i in range(N)], "text", "string"),
+    ],
+)
+def test_each_kind_of_column_is_recognised(tmp_path: Path, values: list[Any], kind: str, arrow: str) -> None:
+    column = typed(tmp_path, values)
+    assert (column["type"], column["arrow"]) == (kind, arrow), column
+    assert column["reason"]
+
+
+def test_a_question_mark_among_numbers_is_missing(tmp_path: Path) -> None:
+    column = typed(tmp_path, ["?" if i % 10 == 0 else i * 37 % 101 for i in range(N)])
+    assert column["type"] == "integer"
+    assert column["missing"] == pytest.approx(0.1)
+    assert column["missing_token"] == "?"
+
+
+def test_a_question_mark_among_words_is_a_level(tmp_path: Path) -> None:
+    column = typed(tmp_path, ["?" if i % 10 == 0 else f"w{i % 3}" for i in range(N)])
+    assert column["type"] == "category"
+    assert column["missing"] == 0
+    assert "?" in column["levels"]
+
+
+@pytest.mark.parametrize("token", ["", "NA", "N/A", "null", "None", "NaN"])
+def test_the_usual_words_for_missing_are_missing_everywhere(tmp_path: Path, token: str) -> None:
+    column = typed(tmp_path, [token if i % 4 == 0 else f"w{i % 3}" for i in range(N)])
+    assert column["missing"] == pytest.approx(0.25)
+    assert token not in column["levels"]
+
+
+def test_two_levels_written_as_zero_and_one_stay_integers(tmp_path: Path) -> None:
+    column = typed(tmp_path, [i % 2 for i in range(N)])
+    assert (column["type"], column["arrow"]) == ("integer", "int64")
+    assert set(column["levels"]) == {0, 1}
+
+
+def test_a_number_that_repeats_is_no_key_though_its_name_says_so(tmp_path: Path) -> None:
+    found, _ = ingest(tmp_path, "t.csv", csv(customer_id=[i % 50 for i in range(N)]))
+    assert columns(found)["customer_id"]["type"] == "integer"
+
+
+def test_what_the_user_says_of_a_column_goes_before_inference(tmp_path: Path) -> None:
+    values = [i + 5000 for i in range(N)]
+    assert typed(tmp_path, values)["type"] == "identifier"
+    assert typed(tmp_path, [i % 13 for i in range(N)], types={"x": "category"})["type"] == "category"
+    with pytest.raises(Rejected, match="no column of the file"):
+        typed(tmp_path, values, types={"nowhere": "category"})
+
+
+def test_decimal_commas_are_read(tmp_path: Path) -> None:
+    lines = "price;name\n" + "".join(f"{i * 37 % 91},{i % 10}5;Müller{i % 4}\n" for i in range(N))
+    found, dataset = ingest(tmp_path, "t.csv", lines.encode("cp1252"))
+    assert columns(found)["price"]["type"] == "float"
+    assert columns(found)["price"]["decimals"] == 2
+    assert set(rows(dataset)["name"].to_pylist()) == {f"Müller{i}" for i in range(4)}
+
+
+def test_parquet_types_are_kept(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "small": pa.array(RNG.integers(0, 100, N), pa.int8()),
+            "day": pa.array([datetime.date(2020, 1, 1) + datetime.timedelta(int(i)) for i in RNG.integers(0, 900, N)]),
+            "when": pa.array(RNG.integers(0, 10**15, N), pa.timestamp("us", "UTC")),
+            "word": pa.array(RNG.choice(["a", "b"], N)).dictionary_encode(),
+            "long": pa.array(RNG.choice(["a", "b"], N), pa.large_string()),
+            "half": pa.array(RNG.normal(size=N), pa.float32()),
+            "nothing": pa.nulls(N),
+        }
+    )
+    found, _ = ingest(tmp_path, "t.parquet", table)
+    kinds = {name: (column["type"], column["arrow"]) for name, column in columns(found).items()}
+    assert kinds == {
+        "small": ("integer", "int8"),
+        "day": ("date", "date32[day]"),
+        "when": ("datetime", "timestamp[us, tz=UTC]"),
+        "word": ("category", "string"),
+        "long": ("category", "string"),
+        "half": ("float", "float"),
+        "nothing": ("constant", "null"),
+    }
+
+
+def test_types_that_the_first_lines_do_not_show_are_found(tmp_path: Path) -> None:
+    """A column that is whole for 100,000 rows and then is not must not be cut to whole numbers."""
+    values = [str(i % 1000) for i in range(100_000)] + ["0.5"] * 10
+    column = typed(tmp_path, values)
+    assert column["type"] == "float"
+    assert column["decimals"] == 1
