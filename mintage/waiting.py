@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
 from mintage.errors import ApiError, JobFailed, ServerUnreachable, WaitTimedOut
@@ -53,7 +53,7 @@ def bar(job: Job, console: Console) -> Iterator[Show]:
         yield _Lines(console).show
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(None), _Percent(), _Steps(), _Eta())
-    with Progress(*columns, TimeElapsedColumn(), _Metric(), console=console, expand=True) as live:
+    with Progress(*columns, _Metric(), console=console, expand=True) as live:
         task = live.add_task(_title(job), total=1.0, eta=None, step=None, steps=None, metric="")
         glance = _Glance()
 
