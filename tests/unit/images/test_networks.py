@@ -102,3 +102,10 @@ def test_augmentation_never_leaves_a_picture_out_of_range_and_differentiates_twi
     assert 0.25 < float(changed) < 0.8
     small = x[:2, :1, :6, :6].detach().requires_grad_()
     assert torch.autograd.gradgradcheck(lambda y: always(y, torch.Generator().manual_seed(3)).square(), small)
+
+
+def test_no_colour_is_painted_where_there_is_nothing_to_see() -> None:
+    generator, _ = pair(form(16, 16, 4))
+    with torch.no_grad():
+        colour, alpha = generator(generator.latent(8, torch.Generator().manual_seed(0)), None).split([3, 1], 1)
+    assert bool((colour <= alpha + 1e-6).all())

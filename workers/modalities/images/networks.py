@@ -31,6 +31,7 @@ class Architecture:
     classes: int  # 0: unconditional
     widths: tuple[int, ...]
     blocks: int = 1
+    alpha: bool = False  # whether the last channel is transparency, and the others are premultiplied by it
     stride: int = 2  # pixels of a side that one position of the last stage holds
 
     @property
@@ -154,7 +155,15 @@ class Generator(nn.Module):
         x = F.interpolate(self.spread(x), scale_factor=self.form.stride, mode="bilinear", align_corners=False)
         x = self.paint(F.leaky_relu(x, SLOPE))
         # tanh: real pictures saturate (white paper, black background), and D tells any other value at a glance.
-        return torch.tanh(x[:, :, : self.form.height, : self.form.width])
+        x = torch.tanh(x[:, :, : self.form.height, : self.form.width])
+        return _premultiplied(x) if self.form.alpha else x
+
+
+def _premultiplied(x: Tensor) -> Tensor:
+    """Colour times alpha, in [-1, 1]: no picture has more of the one than of the other, so none is painted."""
+    unit = (x + 1.0) / 2.0
+    colour, alpha = unit[:, :-1], unit[:, -1:]
+    return torch.cat([colour * alpha, alpha], 1) * 2.0 - 1.0
 
 
 class Discriminator(nn.Module):

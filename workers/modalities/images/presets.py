@@ -52,7 +52,13 @@ def architecture(codec: Codec, config: ImageConfig, device: str) -> Architecture
         width = base / 2 if side > 20 else base * 1.5 ** max(0.0, math.log2(16 / side) // 1)
         widths.append(max(16, min(round(width / 16) * 16, max(effort.widest, base))))
     return Architecture(
-        codec.height, codec.width, codec.channels, len(codec.classes or ()), tuple(widths[::-1]), effort.blocks
+        codec.height,
+        codec.width,
+        codec.channels,
+        len(codec.classes or ()),
+        tuple(widths[::-1]),
+        effort.blocks,
+        codec.alpha,
     )
 
 
