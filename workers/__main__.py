@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m workers", description="A worker.")
     parser.add_argument("--queues", type=queues, default=list(TASKS), help="gpu, cpu or both; both by default")
     parser.add_argument("--slots", type=int, default=2, help="units that run at a time")
-    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--log-level", default="warning", help="of Celery's own messages")
     asked = parser.parse_args()
     line = command(asked.queues, asked.slots, asked.log_level)
     os.execv(line[0], line)  # noqa: S606

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import signals
 
+from service import logs
 from service.bootstrap import bootstrap
 from service.queue.doorbell import celery
 from service.settings import Settings
@@ -48,6 +49,7 @@ def supervisor() -> Supervisor:
 def _on_init(sender: Any, **_: Any) -> None:
     global _main, _slots
     _main, _slots = os.getpid(), sender.concurrency if sender.pool_cls.__module__.endswith("thread") else 1
+    logs.configure(settings.log_format)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     _drain_flag().unlink(missing_ok=True)
 

@@ -13,15 +13,15 @@ BAD = {
     "reject": ("too_silly", "This file is too silly."),
     "bug": ("internal_error", "Something unexpected went wrong"),
     "hog": ("ingest_out_of_memory", "more memory than is allowed"),
-    "deaf": ("ingest_timeout", "took longer than the 3 s"),
+    "deaf": ("ingest_timeout", "took longer than the 8 s"),
     "segfault": ("worker_lost", "SIGSEGV"),
 }
 
 
 @pytest.mark.parametrize("queues", ["gpu,cpu", "cpu"])
 def test_bad_uploads_are_rejected_with_a_sentence_and_the_next_one_succeeds(yard: Yard, queues: str) -> None:
-    yard.with_settings(max_attempts=1, ingest_seconds=3)
-    worker = yard.worker(queues)
+    yard.with_settings(max_attempts=1, ingest_seconds=8)
+    worker = yard.worker(queues, slots=3)
     jobs = {word: yard.ingest(f"TINY {word}") for word in BAD}
     good = yard.ingest("TINY 1.0 2.0")
     assert yard.wait(good).state == State.SUCCEEDED
@@ -34,7 +34,7 @@ def test_bad_uploads_are_rejected_with_a_sentence_and_the_next_one_succeeds(yard
         dataset = yard.row(Dataset, job.dataset_id)
         assert (dataset.status, dataset.error) == ("rejected", error)
     assert worker.process.is_running()
-    assert "a secret of the operator's" in worker.log.read_text()
+    assert "ZeroDivisionError: a secret" in worker.log.read_text()
 
 
 def test_training_that_cannot_succeed_fails_with_its_own_code(yard: Yard) -> None:

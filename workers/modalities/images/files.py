@@ -75,6 +75,9 @@ def ingest(
     train.flush()
     kept.flush()
     warnings = [*planned.warnings, *([f"{damaged:,} damaged pictures were skipped."] if damaged else [])]
+    if planned.classes is not None:
+        none = [name for name, count in counts(written, planned.classes).items() if not count]
+        warnings += [f"The class '{name}' has no picture that can be read." for name in none]
     progress(1.0, 1.0)
     return Ingested(
         rows, _schema(planned), _profile(planned, written, found.widths, found.heights, kept.total), warnings

@@ -65,4 +65,6 @@ def write(times: pa.Array, pattern: str, digits: int, pad: bool) -> pa.Array:
     """Text in the column's own format."""
     unit = "s" if digits == 0 else "ms" if digits <= 3 else "us"
     text = pc.strftime(pc.cast(times, pa.timestamp(unit), safe=False), format=pattern, locale="C")
-    return text if pad else pc.replace_substring_regex(text, r"(^|[/. -])0(\d[/. -]|\d$)", r"\1\2")
+    if pad:
+        return text
+    return pc.replace_substring_regex(pc.replace_substring_regex(text, r"^0(\d)", r"\1"), r"([/. -])0(\d)", r"\1\2")

@@ -106,7 +106,7 @@ class TableTraining:
         return None
 
     def export(self, directory: Path) -> Json:
-        network = self._settled(200)
+        network = self._settled(60)
         self._calibrate(network)
         tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         save_file(tensors | {"forbidden": self.forbidden.to(torch.uint8)}, directory / "generator.safetensors")

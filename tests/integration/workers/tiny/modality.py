@@ -1,105 +1,17 @@
-"""Reads numbers, trains the engine on them, samples numbers; misbehaves at the words that an upload may hold."""
+"""Reads numbers, without torch; misbehaves at the words that an upload may begin with."""
 
-import json
-import math
 import os
 import signal
 import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.numpy import save_file
 
 from service.domain.modality import TrainConfig
 from service.errors import Rejected
 from tests.integration.workers.tiny.spec import TinyConfig
-from workers.engine.batch import Batch
-from workers.engine.trainer import Settings, Trainer
-from workers.modalities import Dataset, Ingested, Json, PartSink, Progress
-
-
-class Generator(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, 16), nn.SiLU(), nn.Linear(16, 1))
-
-    def latent(self, n: int, rng: torch.Generator) -> Tensor:
-        return torch.randn((n, 4), generator=rng)
-
-    def forward(self, latent: Tensor, condition: Tensor | None) -> Tensor:
-        out: Tensor = self.body(latent)
-        return out
-
-
-class Discriminator(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(1, 16), nn.SiLU(), nn.Linear(16, 1))
-
-    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        scores: Tensor = self.body(x).squeeze(1)
-        return scores
-
-
-class Training:
-    def __init__(self, dataset: Dataset, config: TinyConfig, device: str) -> None:
-        self.config, self.dataset = config, dataset
-        self.numbers = torch.cat([load_file(part.path)["x"] for part in dataset.parts if part.split == "train"])
-        torch.manual_seed(config.seed)
-        settings = Settings(steps=config.steps or 60, batch=16, ema_half_life=5.0)
-        self.trainer = Trainer(Generator(), Discriminator(), self.draw, settings, seed=config.seed, device="cpu")
-
-    def draw(self, n: int, rng: torch.Generator) -> Batch:
-        time.sleep(self.config.pause)
-        if self.trainer.step == self.config.die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.trainer.step == self.config.memory_error_at:
-            raise MemoryError
-        real = self.numbers[torch.randint(len(self.numbers), (n,), generator=rng)].unsqueeze(1)
-        return Batch(real * math.nan if self.config.nan else real)
-
-    def evaluate(self) -> dict[str, float]:
-        return {"quality": 0.5}
-
-    def picture(self) -> bytes | None:
-        return None
-
-    def export(self, directory: Path) -> Json:
-        save_file(self.trainer.ema.state_dict(), directory / "generator.safetensors")
-        save_file(self.trainer.discriminator.state_dict(), directory / "discriminator.safetensors")
-        for name in ("codec.json", "config.json"):
-            (directory / name).write_text("{}")
-        report = {"steps": self.trainer.step}
-        (directory / "report.json").write_text(json.dumps(report))
-        (directory / "samples.csv").write_text("x\n1\n")
-        return report
-
-
-class Sampler:
-    def __init__(self, directory: Path) -> None:
-        self.generator = Generator().eval()
-        self.generator.load_state_dict(load_file(directory / "generator.safetensors"))
-
-    def numbers(self, count: int, seed: int, start: int) -> list[float]:
-        rng = torch.Generator().manual_seed(seed * 1_000_003 + start)
-        with torch.no_grad():
-            out: Tensor = self.generator(self.generator.latent(count, rng), None)
-        return [float(x) for x in out[:, 0]]
-
-    def write(
-        self, path: Path, start: int, count: int, seed: int, format: str, conditions: Json, progress: Progress
-    ) -> int:
-        for i in range(int(conditions.get("seconds", 0) / 0.05)):
-            progress(i, count)
-            time.sleep(0.05)
-        path.write_text("x\n" + "".join(f"{x}\n" for x in self.numbers(count, seed, start)))
-        return count
-
-    def preview(self, count: int, seed: int) -> bytes:
-        rows = [[x] for x in self.numbers(count, seed, 0)]
-        return json.dumps({"columns": ["x"], "rows": rows}).encode()
+from workers.modalities import Dataset, Ingested, Json, PartSink, Progress, Sampler, Training
 
 
 class Tiny:
@@ -121,18 +33,22 @@ class Tiny:
             case ["print"]:
                 print("noise that is no JSON", flush=True)
                 words = words[1:]
-        numbers = torch.tensor([float(word) for word in words])
+        numbers = np.array([float(word) for word in words], dtype=np.float32)
         with sink.part("train", ".safetensors") as path:
             save_file({"x": numbers}, path)
         progress(1, 1)
         return Ingested(len(numbers), {"modality": "tiny"}, {"mean": float(numbers.mean())})
 
     def training(self, dataset: Dataset, config: TrainConfig, device: str) -> Training:
+        from tests.integration.workers.tiny.training import TinyTraining
+
         assert isinstance(config, TinyConfig)
-        return Training(dataset, config, device)
+        return TinyTraining(dataset, config)
 
     def sampler(self, directory: Path, device: str) -> Sampler:
-        return Sampler(directory)
+        from tests.integration.workers.tiny.training import TinySampler
+
+        return TinySampler(directory)
 
 
 MODALITY = Tiny()
