@@ -57,7 +57,9 @@ def rows(dataset: Dataset) -> pa.Table:
 
 def trained(dataset: Dataset, folder: Path, **config: Any) -> TableSampler:
     """A model trained for a few steps and loaded from its files."""
-    training = MODALITY.training(dataset, TableConfig(**({"preset": "draft", "steps": 40, "width": 32} | config)), "cpu")
+    training = MODALITY.training(
+        dataset, TableConfig(**({"preset": "draft", "steps": 40, "width": 32} | config)), "cpu"
+    )
     for _ in training.trainer.run():
         pass
     folder.mkdir(exist_ok=True)

@@ -270,16 +270,18 @@ def level_shares(codec: Codec, codes: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def tree_pairs(codec: Codec, codes: NDArray[np.int64]) -> Tensor:
-    """Log-ratios of the levels of each variable and its parent, both ways (k, k)."""
+    """Log-ratios of levels (k, k): from each variable's parent to it, and from it, where it is fixed, to all that come
+    before it on its branch. Drawing down the tree with these is exact for a tree, with one variable fixed as without."""
     out = torch.zeros(codec.one_hots, codec.one_hots)
     ends = [*codec.offsets.tolist(), codec.one_hots]
-    for j, i in enumerate(codec.parents):
-        if i >= 0:
-            ratio = torch.from_numpy(
-                relations.log_ratio(codes[:, i], codes[:, j], codec.sizes[i], codec.sizes[j])
-            ).float()
-            out[ends[i] : ends[i + 1], ends[j] : ends[j + 1]] = ratio
-            out[ends[j] : ends[j + 1], ends[i] : ends[i + 1]] = ratio.T
+    for j, parent in enumerate(codec.parents):
+        own, i = slice(ends[j], ends[j + 1]), parent
+        while i >= 0:
+            ratio = relations.log_ratio(codes[:, i], codes[:, j], codec.sizes[i], codec.sizes[j])
+            if i == parent:
+                out[ends[i] : ends[i + 1], own] = torch.from_numpy(ratio)
+            out[own, ends[i] : ends[i + 1]] = torch.from_numpy(ratio.T.copy())
+            i = codec.parents[i]
     return out
 
 

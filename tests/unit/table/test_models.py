@@ -1,0 +1,292 @@
+"""Whole models: trained briefly on small tables of every kind, sampled, and asked for conditions."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+
+from service.errors import InvalidCondition, Rejected
+from tests.unit.table.tables import config, csv, ingest, no_progress, people, trained
+from workers.modalities import Dataset
+from workers.modalities.table.modality import MODALITY
+from workers.modalities.table.sampler import TableSampler
+from workers.modalities.table.sampling import FastGenerator
+from workers.modalities.table.spec import check_conditions
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[pa.Table, Dataset, TableSampler, Path]:
+    folder = tmp_path_factory.mktemp("world")
+    table = people(3_000)
+    _, dataset = ingest(folder, "t.parquet", table)
+    return table, dataset, trained(dataset, folder / "model", steps=150), folder / "model"
+
+
+def test_output_has_the_inputs_names_order_types_and_bounds(world: Any) -> None:
+    table, _, sampler, folder = world
+    sampler.write(folder / "out.parquet", 0, 5_000, 1, "parquet", {}, no_progress)
+    out = pq.read_table(folder / "out.parquet")
+    assert out.num_rows == 5_000
+    assert [(f.name, f.type) for f in out.schema] == [(f.name, f.type) for f in table.schema]
+    for name in ("temperature", "wind", "visits"):
+        real, made = pc.min_max(table[name]).as_py(), pc.min_max(out[name]).as_py()
+        assert real["min"] <= made["min"]
+        assert made["max"] <= real["max"]
+    assert all(x == round(x, 1) for x in out["temperature"].to_pylist())
+
+
+def test_a_column_that_is_always_seven_stays_seven(world: Any) -> None:
+    _, _, sampler, _ = world
+    assert set(sampler.table(0, 500, 1, {})["seven"].to_pylist()) == {7}
+
+
+def test_shares_of_levels_and_of_missing_values_are_reproduced_jointly(world: Any) -> None:
+    table, _, sampler, _ = world
+    made = sampler.table(0, 20_000, 1, {})
+    for city in ("Rome", "Oslo", "Lima"):
+        real = pc.mean(pc.equal(table["city"], city).cast(pa.float64())).as_py()
+        assert pc.mean(pc.equal(made["city"], city).cast(pa.float64())).as_py() == pytest.approx(real, abs=0.02)
+    assert made["wind"].null_count / 20_000 == pytest.approx(table["wind"].null_count / 3_000, abs=0.02)
+    assert made["wind"].is_null().equals(made["gust"].is_null())
+
+
+def test_what_determines_another_column_still_does(world: Any) -> None:
+    _, _, sampler, _ = world
+    made = sampler.table(0, 5_000, 1, {})
+    assert len(set(zip(made["city"].to_pylist(), made["country"].to_pylist(), strict=True))) == 3
+
+
+def test_numbers_follow_their_category(world: Any) -> None:
+    _, _, sampler, _ = world
+    for city, degrees in {"Rome": 20, "Oslo": 5, "Lima": 25}.items():
+        made = sampler.table(0, 2_000, 4, {"city": city})
+        assert pc.mean(made["temperature"]).as_py() == pytest.approx(degrees, abs=2.5)
+
+
+def test_keys_are_new_and_unique_across_shards(world: Any) -> None:
+    table, _, sampler, _ = world
+    keys = [key for start in (0, 1_000_000) for key in sampler.table(start, 3_000, 1, {})["key"].to_pylist()]
+    assert len(set(keys)) == 6_000
+    assert not set(keys) & set(table["key"].to_pylist())
+
+
+def test_no_text_of_the_training_data_is_in_the_model_or_its_rows(world: Any) -> None:
+    _, _, sampler, folder = world
+    assert not any("secret" in note for note in sampler.table(0, 2_000, 1, {})["note"].to_pylist())
+    for path in folder.iterdir():
+        assert b"secret" not in path.read_bytes(), path.name
+
+
+def test_the_model_is_safetensors_and_json_alone(world: Any) -> None:
+    folder = world[3]
+    names = {path.name for path in folder.iterdir() if not path.name.startswith("out")}
+    assert names == {
+        *("generator.safetensors", "discriminator.safetensors"),
+        *("codec.json", "config.json", "report.json", "samples.json"),
+    }  # fmt: skip
+    for name in names - {"generator.safetensors", "discriminator.safetensors"}:
+        json.loads((folder / name).read_text())
+
+
+def test_the_report_puts_its_figures_between_a_floor_and_a_ceiling(world: Any) -> None:
+    report = json.loads((world[3] / "report.json").read_text())
+    assert report["independent_columns"]["c2st_auc"] > report["c2st_auc"] >= 0.4
+    assert report["real_rows"]["trend"] > report["trend"] > report["independent_columns"]["trend"]
+    assert 0.4 < report["dcr_share"] < 0.6
+    assert report["rows"] == {"trained_on": 2_700, "holdout": 300, "synthetic_judged": 4_000}
+    assert report["verdict"].endswith(".")
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(world: Any) -> None:
+    _, _, sampler, folder = world
+    again = MODALITY.sampler(folder, "cpu")
+    files = []
+    for number, (model, seed) in enumerate([(sampler, 1), (again, 1), (sampler, 2)]):
+        path = folder / f"out-{number}.csv"
+        model.write(path, 1_000_000, 700, seed, "csv", {}, no_progress)
+        files.append(path.read_bytes())
+    assert files[0] == files[1]
+    assert files[0] != files[2]
+
+
+def test_the_first_rows_of_a_shard_do_not_depend_on_its_length(world: Any) -> None:
+    _, _, sampler, _ = world
+    short, long = sampler.table(0, 66_000, 1, {}), sampler.table(0, 140_000, 1, {})
+    assert long.slice(0, 65_536).equals(short.slice(0, 65_536))
+
+
+def test_shards_of_one_stream_differ(world: Any) -> None:
+    _, _, sampler, _ = world
+    first, second = (sampler.table(start, 500, 1, {})["temperature"].to_pylist() for start in (0, 1_000_000))
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [{"city": "Oslo"}, {"country": "Peru"}, {"windy": True}, {"windy": "true"}, {"city": "Lima", "windy": False}],
+)
+def test_conditions_are_met_in_every_row(world: Any, conditions: dict[str, Any]) -> None:
+    _, _, sampler, folder = world
+    sampler.write(folder / "out.parquet", 0, 1_000, 1, "parquet", conditions, no_progress)
+    out = pq.read_table(folder / "out.parquet")
+    for name, value in conditions.items():
+        assert {str(x).lower() for x in out[name].to_pylist()} == {str(value).lower()}
+    assert len(set(zip(out["city"].to_pylist(), out["country"].to_pylist(), strict=True))) <= 3
+
+
+@pytest.mark.parametrize(
+    ("conditions", "path"),
+    [
+        ({"nowhere": 1}, "conditions.nowhere"),
+        ({"city": "Paris"}, "conditions.city"),
+        ({"wind": 3.0}, "conditions.wind"),
+        ({"city": None}, "conditions.city"),
+    ],
+)  # fmt: skip
+def test_a_condition_that_cannot_be_met_is_refused(world: Any, conditions: dict[str, Any], path: str) -> None:
+    _, dataset, sampler, folder = world
+    with pytest.raises(InvalidCondition) as refused:
+        check_conditions(dataset.schema, conditions)
+    assert refused.value.errors[0]["path"] == path
+    with pytest.raises(InvalidCondition):
+        sampler.write(folder / "out.csv", 0, 5, 0, "csv", conditions, no_progress)
+
+
+def test_csv_and_json_lines_say_the_same_as_parquet(world: Any) -> None:
+    _, _, sampler, folder = world
+    for format in ("parquet", "csv", "jsonl"):
+        assert sampler.write(folder / f"out.{format}", 0, 300, 9, format, {}, no_progress) == 300
+    rows = pq.read_table(folder / "out.parquet").to_pylist()
+    assert [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()] == rows
+    assert pacsv.read_csv(folder / "out.csv")["wind"].to_pylist() == [row["wind"] for row in rows]
+
+
+def test_a_preview_is_json_rows(world: Any) -> None:
+    shown = json.loads(world[2].preview(7, 3))
+    assert len(shown["rows"]) == 7
+    assert shown["columns"][:2] == ["key", "city"]
+
+
+def test_the_fast_sampler_draws_from_the_generators_distribution(world: Any) -> None:
+    """Look-ups and folded norms against the network's own forward pass, before any rule is enforced."""
+    import torch
+
+    _, dataset, _, _ = world
+    training = MODALITY.training(dataset, config(steps=60, seed=1), "cpu")
+    for _ in training.trainer.run():
+        pass
+    network = training._settled(20)  # type: ignore[attr-defined]
+    with torch.no_grad():
+        rows = network(network.latent(40_000, torch.Generator().manual_seed(0)))
+    codes, g = FastGenerator(network).draw(40_000, np.random.default_rng(0))
+    d = g.shape[1]
+    for part, column in zip(network.slices, codes.T, strict=True):
+        slow = rows[:, 2 * d + part.start : 2 * d + part.stop].mean(0).numpy()
+        np.testing.assert_allclose(np.bincount(column, minlength=len(slow)) / len(column), slow, atol=0.015)
+    whole = network.holes.sum(0).numpy() == 0
+    np.testing.assert_allclose(g.mean(0)[whole], rows[:, d : 2 * d].mean(0).numpy()[whole], atol=0.03)
+    np.testing.assert_allclose(np.corrcoef(g.T[whole]), np.corrcoef(rows[:, d : 2 * d].numpy().T[whole]), atol=0.04)
+
+
+# -- tables of every kind -----------------------------------------------------------------------------------------
+
+SMALL = {
+    "ten rows": csv(a=[i * 7 % 11 for i in range(10)], b=["xyz"[i % 3] for i in range(10)]),
+    "one number": csv(x=np.round(RNG.normal(size=300), 3)),
+    "one category": csv(x=["ab"[i % 2] for i in range(60)]),
+    "one key": csv(x=range(200)),
+    "one column with holes": csv(x=["" if i % 3 else i for i in range(200)]),
+    "numbers only": csv(a=np.round(RNG.normal(size=200), 2), b=RNG.integers(0, 900, 200)),
+    "categories only": csv(a=RNG.choice(list("abc"), 200), b=RNG.choice(list("de"), 200), c=RNG.choice(list("fg"), 200)),
+    "keys and texts only": csv(id=range(100), t=[f"said {i} by {i * 7} to {i * 3} again" for i in range(100)]),
+    "a column without values": csv(a=RNG.integers(0, 900, 100), b=[""] * 100),
+    "many levels": csv(a=[f"c{int(abs(x) * 400)}" for x in RNG.normal(size=4_000)], b=RNG.integers(0, 9, 4_000)),
+    "many columns": csv(**{f"c{i}": RNG.integers(0, 3 if i % 2 else 400, 80) for i in range(120)}),
+    "dates": csv(
+        day=[f"{1 + i % 28:02d}.{1 + i % 12:02d}.2020" for i in range(90)],
+        at=[f"2020-01-{1 + i % 28:02d} 1{i % 10}:00" for i in range(90)],
+    ),
+    "nearly all missing": csv(
+        a=["5.5" if i == 40 else "" for i in range(100)],
+        b=["x" if i == 50 else "" for i in range(100)],
+        c=RNG.integers(0, 90, 100),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_tables_of_every_kind_train_and_sample(tmp_path: Path, name: str) -> None:
+    found, dataset = ingest(tmp_path, "t.csv", SMALL[name])
+    sampler = trained(dataset, tmp_path / "model", steps=8)
+    for format in ("parquet", "csv", "jsonl"):
+        path = tmp_path / f"out.{format}"
+        assert sampler.write(path, 0, 150, 0, format, {}, no_progress) == 150
+    out = pq.read_table(tmp_path / "out.parquet")
+    assert out.column_names == [column["name"] for column in found.schema["columns"]]
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 151
+
+
+def test_values_are_written_to_csv_as_the_upload_wrote_them(tmp_path: Path) -> None:
+    def line(i: int) -> str:
+        gone = "n/a" if i % 2 else i * 11 % 47
+        return f'{1 + i % 28}.{1 + i % 12}.2019;{i * 37 % 91},{i % 10}0;{["TRUE", "FALSE"][i % 2]};"a;{i % 3}";{gone}\n'
+
+    text = "day;price;on;odd;gone\n" + "".join(map(line, range(200)))
+    _, dataset = ingest(tmp_path, "t.csv", text)
+    sampler = trained(dataset, tmp_path / "model", steps=8)
+    sampler.write(tmp_path / "out.csv", 0, 100, 0, "csv", {}, no_progress)
+    header, *lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert header == "day;price;on;odd;gone"
+    pattern = re.compile(r'[1-9]\d?\.[1-9]\d?\.2019;\d+,\d\d;(TRUE|FALSE);"a;[012]";(n/a|\d+)')
+    assert all(pattern.fullmatch(line) for line in lines), lines[:3]
+
+
+def test_fewer_than_ten_rows_cannot_be_trained_on(tmp_path: Path) -> None:
+    _, dataset = ingest(tmp_path, "t.csv", csv(a=range(9), b=range(9)))
+    with pytest.raises(Rejected) as refused:
+        MODALITY.training(dataset, config(), "cpu")
+    assert refused.value.code == "too_few_rows"
+
+
+def test_the_same_data_and_seed_give_the_same_model(tmp_path: Path) -> None:
+    _, dataset = ingest(tmp_path, "t.parquet", people(400))
+    models = []
+    for name in ("one", "two"):
+        trained(dataset, tmp_path / name, steps=10, seed=5)
+        models.append(
+            (tmp_path / name / "generator.safetensors").read_bytes() + (tmp_path / name / "codec.json").read_bytes()
+        )
+    assert models[0] == models[1]
+
+
+def test_a_run_that_is_resumed_from_a_checkpoint_ends_in_the_same_model(tmp_path: Path) -> None:
+    _, dataset = ingest(tmp_path, "t.parquet", people(400))
+    whole = MODALITY.training(dataset, config(steps=20), "cpu")
+    for progress in whole.trainer.run():
+        if progress.step == 10:
+            whole.trainer.save(tmp_path / "checkpoint.safetensors")
+    resumed = MODALITY.training(dataset, config(steps=20), "cpu")
+    resumed.trainer.load(tmp_path / "checkpoint.safetensors")
+    for _ in resumed.trainer.run():
+        pass
+    for name, training in (("whole", whole), ("resumed", resumed)):
+        (tmp_path / name).mkdir()
+        training.export(tmp_path / name)
+    a, b = ((tmp_path / name / "generator.safetensors").read_bytes() for name in ("whole", "resumed"))
+    assert a == b
+
+
+def test_a_run_can_be_judged_half_way(tmp_path: Path) -> None:
+    _, dataset = ingest(tmp_path, "t.parquet", people(2_500))
+    training = MODALITY.training(dataset, config(steps=10), "cpu")
+    assert set(training.evaluate()) == {"shape", "trend", "c2st_auc"}
+    assert training.picture() is None
