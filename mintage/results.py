@@ -162,6 +162,11 @@ class Job(Value):
     def ended(self) -> bool:
         return self.state in ENDED
 
+    @property
+    def model(self) -> Model:
+        """The model that a training made or a generation samples, as it is now."""
+        return self._client.models.get(self.model_id or "")
+
     def refresh(self) -> Job:
         """The job as it is now."""
         return self._client.jobs.get(self.id)

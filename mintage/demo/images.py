@@ -15,8 +15,8 @@ README = """# What `mintage demo images` made
 
 | file | what it is |
 |---|---|
-| digits.png | {each} synthetic digits for each label from 0 to 9, a row a label |
-| digits/ | the same, a file each, in a folder a label |
+| digits.png | synthetic digits, a column for each label from 0 to 9 |
+| digits/ | {each} of each, a file each, in a folder a label |
 | report.html | how good and how private they are: open it in a browser |
 | report.json | the same for programs |
 
@@ -42,7 +42,7 @@ def run(out: Path, show: Show) -> dict[str, Any]:
             said.append(f"Generated {EACH} of each digit, by label")
         with show.stage("download", "Downloading") as said:
             files = {digit: _pictures(job, digit, out) for digit, job in zip(DIGITS, jobs, strict=True)}
-            grid([files[digit] for digit in DIGITS], out / "digits.png")
+            grid([files[digit][:10] for digit in DIGITS], out / "digits.png")
             report = save_report(client, trained.model_id or "", out)
             said.append("Downloaded them, checksums verified")
     text = README.format(each=EACH, train=show.seconds["train"])

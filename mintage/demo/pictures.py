@@ -10,19 +10,23 @@ from rich.text import Text
 LARGEST = 28  # pixels across on a terminal; two of them share a character's height
 SHADES = " .:-=+*#%@"  # for terminals without colour
 GAP = 1
+LEAST_SIDE, RIM = 64, 4  # pixels in a file
 
 
-def grid(rows: Sequence[Sequence[Path]], target: Path) -> None:
-    """One PNG of all pictures, a row each."""
+def grid(columns: Sequence[Sequence[Path]], target: Path) -> None:
+    """One PNG of all pictures, a column each, enlarged so that small ones can be seen."""
     from PIL import Image
 
-    first = Image.open(rows[0][0])
-    width, height = first.size[0] + 2, first.size[1] + 2
-    sheet = Image.new("RGB", (width * max(map(len, rows)), height * len(rows)), "white")
-    for y, row in enumerate(rows):
-        for x, path in enumerate(row):
+    with Image.open(columns[0][0]) as first:
+        scale = max(1, LEAST_SIDE // max(first.size))
+        width, height = first.size[0] * scale, first.size[1] * scale
+    size = (len(columns) * (width + RIM) + RIM, max(map(len, columns)) * (height + RIM) + RIM)
+    sheet = Image.new("RGB", size, "white")
+    for x, column in enumerate(columns):
+        for y, path in enumerate(column):
             with Image.open(path) as picture:
-                sheet.paste(picture.convert("RGB"), (x * width + 1, y * height + 1))
+                large = picture.convert("RGB").resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(large, (RIM + x * (width + RIM), RIM + y * (height + RIM)))
     sheet.save(target)
 
 

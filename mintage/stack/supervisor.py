@@ -38,9 +38,9 @@ class Stack:
         valkey = self._launch(parts.valkey(data, self.secrets, ports))
         seaweedfs = self._launch(parts.seaweedfs(data, self.secrets, ports))
         parts.run_once("Preparing the database", ["migrations", "upgrade"], env, data)
+        api = self._launch(parts.api(data, env, ports))  # it loads while the next lines run
         parts.run_once("Making the API key", ["service.admin", "ensure-key"], env, data)
         self._await(valkey, lambda: parts.valkey_answers(ports.valkey, self.secrets.redis_password), 20)
-        api = self._launch(parts.api(data, env, ports))
         self._await(seaweedfs, lambda: parts.s3_answers(ports.s3), 60)
         for number in range(1, workers + 1):
             self._launch(parts.worker(data, env, number))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack"), pytest.mark.timeout(300)]
@@ -140,19 +141,24 @@ def test_a_rejected_file_names_its_code(mint: Mint) -> None:
     assert re.search(r"Error: .+ \[[a-z_]+\]", refused.stderr)
 
 
-def test_the_python_example_of_the_readme_runs(mint: Mint, table: Path) -> None:
+def test_the_python_example_of_the_readme_runs(mint: Mint) -> None:
+    """As it stands, but on an excerpt of its file and with fewer steps."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     examples = [block for block in blocks if "from mintage import Mintage" in block]
     assert examples, "the README has a Python example"
+    excerpt = mint.folder / "examples" / "data" / "adult.parquet"
+    excerpt.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pq.read_table(ROOT / "examples" / "data" / excerpt.name).slice(0, 1_500), excerpt)
     for example in examples:
         short, n = re.subn(r"preset=\"\w+\"", 'preset="draft", steps=30', example)
-        short, m = re.subn(r"\.upload\(\"[^\"]+\"", f'.upload("{table}"', short)
-        assert (n, m) == (1, 1), "it trains a model on an upload"
+        assert n == 1, "it trains one model"
         done = subprocess.run(
             [sys.executable, "-c", short], env=mint.env, cwd=mint.folder, timeout=200, capture_output=True, text=True,
             check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+    table = pq.read_table(next((mint.folder / "synthetic").glob("*.parquet")))
+    assert table.num_rows == 10_000
 
 
 def test_a_second_up_on_the_same_directory_is_refused(mint: Mint) -> None:
