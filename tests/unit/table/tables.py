@@ -55,11 +55,14 @@ def rows(dataset: Dataset) -> pa.Table:
     return pa.concat_tables(pq.read_table(part.path) for part in dataset.parts)
 
 
-def trained(dataset: Dataset, folder: Path, **config: Any) -> TableSampler:
+def config(**fields: Any) -> TableConfig:
+    """Of a run that is over in seconds."""
+    return TableConfig.model_validate({"preset": "draft", "steps": 40, "width": 32} | fields)
+
+
+def trained(dataset: Dataset, folder: Path, **fields: Any) -> TableSampler:
     """A model trained for a few steps and loaded from its files."""
-    training = MODALITY.training(
-        dataset, TableConfig(**({"preset": "draft", "steps": 40, "width": 32} | config)), "cpu"
-    )
+    training = MODALITY.training(dataset, config(**fields), "cpu")
     for _ in training.trainer.run():
         pass
     folder.mkdir(exist_ok=True)

@@ -122,7 +122,7 @@ def test_a_number_that_two_categories_determine_is_looked_up(tmp_path: Path) -> 
 
 
 def test_the_codec_survives_json(tmp_path: Path) -> None:
-    codec, stored, codes = fitted(tmp_path, people(800))
+    codec, _, codes = fitted(tmp_path, people(800))
     again = Codec.from_json(json.loads(json.dumps(codec.to_json())))
     g = np.random.default_rng(3).standard_normal((800, len(codec.numbers))).astype(np.float32)
     index = np.arange(800, dtype=np.uint64)

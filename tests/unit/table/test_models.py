@@ -206,7 +206,7 @@ SMALL = {
     "one key": csv(x=range(200)),
     "one column with holes": csv(x=["" if i % 3 else i for i in range(200)]),
     "numbers only": csv(a=np.round(RNG.normal(size=200), 2), b=RNG.integers(0, 900, 200)),
-    "categories only": csv(a=RNG.choice(list("abc"), 200), b=RNG.choice(list("de"), 200), c=RNG.choice(list("fg"), 200)),
+    "categories only": csv(a=RNG.choice(list("abc"), 200), b=RNG.choice(list("de"), 200), c=list("fg" * 100)),
     "keys and texts only": csv(id=range(100), t=[f"said {i} by {i * 7} to {i * 3} again" for i in range(100)]),
     "a column without values": csv(a=RNG.integers(0, 900, 100), b=[""] * 100),
     "many levels": csv(a=[f"c{int(abs(x) * 400)}" for x in RNG.normal(size=4_000)], b=RNG.integers(0, 9, 4_000)),

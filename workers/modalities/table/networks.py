@@ -131,9 +131,10 @@ class Generator(nn.Module):
         drawn = []
         rest = logits + gumbel
         # split, not sliced: the gradient of a slice is a whole matrix of zeros, for each variable anew
-        influence = self.pairs.split(self.shape.sizes)
+        influence = torch.split(self.pairs, self.shape.sizes)
         for part, weight in zip(self.slices, influence, strict=True):
-            own, rest = rest.split([part.stop - part.start, rest.shape[1] - (part.stop - part.start)], 1)
+            width = part.stop - part.start
+            own, rest = torch.split(rest, [width, rest.shape[1] - width], 1)
             y = straight_through(own)
             if condition is not None:
                 given = condition[:, part]

@@ -271,7 +271,7 @@ def level_shares(codec: Codec, codes: NDArray[np.int64]) -> NDArray[np.float32]:
 
 def tree_pairs(codec: Codec, codes: NDArray[np.int64]) -> Tensor:
     """Log-ratios of levels (k, k): from each variable's parent to it, and from it, where it is fixed, to all that come
-    before it on its branch. Drawing down the tree with these is exact for a tree, with one variable fixed as without."""
+    before it on its branch. For a tree, drawing with these is exact, with one variable fixed as without."""
     out = torch.zeros(codec.one_hots, codec.one_hots)
     ends = [*codec.offsets.tolist(), codec.one_hots]
     for j, parent in enumerate(codec.parents):
