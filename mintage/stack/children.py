@@ -31,6 +31,7 @@ class Program:
     port: int | None = None
     on_orphaned: signal.Signals = signal.SIGKILL
     grace: float = 3.0  # seconds between a request to stop and the kill
+    cwd: Path | None = None  # beside its log if absent
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **program.env},
-                cwd=program.log.parent,  # "-m" looks there first: never where the user happens to be
+                cwd=program.cwd or program.log.parent,  # "-m" looks there first: never where the user happens to be
                 start_new_session=True,  # Ctrl-C reaches the stack alone, which stops its parts in order
             )  # fmt: skip
         self.started = time.monotonic()

@@ -1,6 +1,7 @@
 """The parts of the local stack as programs: command, environment, and how to tell that each is ready."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -109,7 +110,22 @@ def seaweedfs(data: DataDir, secrets: Secrets, ports: Ports) -> Program:
     command += [f"-{name}.port={port}" for name, port in listeners.items()]
     command += [f"-{name}.port.grpc={port + GRPC}" for name, port in listeners.items()]
     env = {"AWS_ACCESS_KEY_ID": secrets.s3_access_key, "AWS_SECRET_ACCESS_KEY": secrets.s3_secret_key}
-    return Program("seaweedfs", command, env, data.log("seaweedfs"), ports.s3, signal.SIGTERM, grace=6.0)
+    cwd = _seaweedfs_tokens(data, secrets)
+    return Program("seaweedfs", command, env, data.log("seaweedfs"), ports.s3, signal.SIGTERM, grace=6.0, cwd=cwd)
+
+
+def _seaweedfs_tokens(data: DataDir, secrets: Secrets) -> Path:
+    """Its inner servers ask for tokens too, so that no other user of this machine reads the bucket past its front door.
+    It finds the file in the directory in which it starts."""
+    folder = data.folder("seaweedfs")
+    lines = []
+    for section in ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read"):
+        key = hashlib.sha256(f"{section} {secrets.s3_secret_key}".encode()).hexdigest()
+        lines += [f"[{section}]", f'key = "{key}"']
+    path = folder / "security.toml"
+    path.touch(mode=0o600)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
 
 
 def forget_sockets(ports: Ports) -> None:
@@ -129,11 +145,13 @@ def api(data: DataDir, env: dict[str, str], ports: Ports) -> Program:
     return Program("api", command, env, data.log("api"), ports.api, grace=4.0)
 
 
-def worker(data: DataDir, env: dict[str, str], number: int) -> Program:
+def worker(data: DataDir, env: dict[str, str], number: int, workers: int) -> Program:
     """One supervisor for both queues; it has no torch in it and starts a child process for each unit."""
     name = f"worker-{number}"
     command = [sys.executable, "-m", "workers", "--queues", "gpu,cpu", "--slots", "2"]
-    return Program(name, command, env, data.log(name), grace=6.0)
+    # several workers share the cores: threads that spin for the same core make training many times slower
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))} if workers > 1 else {}
+    return Program(name, command, {**threads, **env}, data.log(name), grace=6.0)
 
 
 def run_once(what: str, arguments: list[str], env: dict[str, str], data: DataDir) -> None:

@@ -43,7 +43,7 @@ class Stack:
         self._await(valkey, lambda: parts.valkey_answers(ports.valkey, self.secrets.redis_password), 20)
         self._await(seaweedfs, lambda: parts.s3_answers(ports.s3), 60)
         for number in range(1, workers + 1):
-            self._launch(parts.worker(data, env, number))
+            self._launch(parts.worker(data, env, number, workers))
         self._await(api, lambda: parts.api_ready(ports.api), 60)
         write_json(data.server, asdict(self.address))
 

@@ -15,9 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pyarrow.parquet as pq
 import pytest
+
+from mintage import Mintage
+from mintage.upload import upload
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack"), pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
@@ -182,6 +186,25 @@ def test_nothing_listens_beyond_this_machine(mint: Mint) -> None:
     ]
     assert len(listening) >= 3
     assert set(listening) == {"127.0.0.1"}
+
+
+def test_the_bucket_is_closed_to_whoever_has_no_key(mint: Mint) -> None:
+    ports = json.loads((mint.data / "running.json").read_text())["ports"]
+    assert httpx.get(f"http://127.0.0.1:{ports['s3']}/mintage").status_code == 403
+    assert httpx.get(f"http://127.0.0.1:{ports['filer']}/buckets/mintage/").status_code == 401
+
+
+def test_a_file_of_several_parts_goes_straight_to_the_bucket(mint: Mint) -> None:
+    path = mint.folder / "large.csv"
+    line = ",".join(["1234567"] * 30)
+    with path.open("w") as file:
+        file.write(",".join(f"c{i}" for i in range(30)) + "\n")
+        for start in range(20):
+            file.write(f"{start}{line[2:]}\n" * 4_000)
+    assert path.stat().st_size > 17 << 20  # more than one part
+    with Mintage(data_dir=mint.data) as client:
+        made = upload(client, path, None, "table", None, in_parts_from=1)
+        assert client.datasets.wait(made.id, timeout=120).rows == 80_000
 
 
 def test_secrets_are_readable_by_their_owner_alone(mint: Mint) -> None:

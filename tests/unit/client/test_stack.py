@@ -192,7 +192,7 @@ def test_no_secret_is_on_a_command_line(tmp_path: Path) -> None:
     env = parts.environment(data, secrets, ports)
     programs = [
         parts.valkey(data, secrets, ports), parts.seaweedfs(data, secrets, ports), parts.api(data, env, ports),
-        parts.worker(data, env, 1),
+        parts.worker(data, env, 1, 1),
     ]  # fmt: skip
     words = " ".join(word for program in programs for word in program.command)
     assert all(secret not in words for secret in vars(secrets).values())
