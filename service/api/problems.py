@@ -104,7 +104,15 @@ async def _http(request: Request, error: Exception) -> Response:
     status = error.status_code
     code = CODES.get(status) or re.sub(r"\W+", "_", HTTPStatus(status).phrase.lower())
     detail = SENTENCES.get(status) or f"{HTTPStatus(status).description or HTTPStatus(status).phrase}."
-    return response(request, status, code, detail, headers=dict(error.headers or {}))
+    headers = {"Allow": _allowed(request)} if status == 405 else dict(error.headers or {})
+    return response(request, status, code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Every method that the address takes; Starlette names only those of the first route that fits."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    fit = [path for path in paths if re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), request.url.path)]
+    return ", ".join(sorted({method.upper() for path in fit for method in paths[path]})) or "GET"
 
 
 async def _database(request: Request, error: Exception) -> Response:

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
 from sqlalchemy import func, select
 
 from service.db.tables import Job, Unit
@@ -14,14 +13,15 @@ KEY = {"Idempotency-Key": "6f1c2a34-5b8e-4b0f-9a57-0f2b7f0f2d11"}
 
 def cases(api: Api) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Every creating POST: its address, a body, another body."""
-    dataset_id, model_id = api.ready(), api.model()
-    generate = {"kind": "generate", "model_id": model_id, "count": 5}
+    train = {"kind": "train", "dataset_id": api.ready()}
+    generate = {"kind": "generate", "model_id": api.model(), "count": 5}
+    upload = {"filename": "a", "size_bytes": 4}
     return [
         ("/v1/datasets", {"name": "a"}, {"name": "b"}),
-        (f"/v1/datasets/{api.dataset()}/uploads", {"filename": "a", "size_bytes": 4}, {"filename": "b", "size_bytes": 4}),
-        ("/v1/jobs", {"kind": "train", "dataset_id": dataset_id}, {"kind": "train", "dataset_id": dataset_id, "name": "x"}),
+        (f"/v1/datasets/{api.dataset()}/uploads", upload, upload | {"filename": "b"}),
+        ("/v1/jobs", train, train | {"name": "x"}),
         ("/v1/jobs", generate, generate | {"count": 6}),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_repeated_request_gets_the_same_answer_and_makes_nothing(api: Api) -> None:
@@ -52,7 +52,7 @@ def test_requests_at_the_same_time_create_once(api: Api) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(send, range(16)))
     assert {answer.status_code for answer in answers} == {201}
-    assert len({answer.text for answer in answers}) == 1
+    assert all(answer.json() == answers[0].json() for answer in answers)
     assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
     with api.context.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Job).where(Job.kind == "train")) == 1
@@ -76,8 +76,8 @@ def test_a_key_belongs_to_its_project(api: Api) -> None:
     assert theirs.json()["id"] != mine.json()["id"]
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "two words", "tab\tkey"])
-def test_a_key_that_is_none_is_refused(lite: Api, key: str) -> None:
-    answer = lite.http.post("/v1/datasets", json={"name": "a"}, headers={"Idempotency-Key": key})
-    problem = refused(answer, 422, "invalid_request")
-    assert problem["errors"][0]["path"] == "idempotency-key"
+def test_a_key_that_is_none_is_refused(lite: Api) -> None:
+    for key in ("", "x" * 256, "two words", "tab\tkey"):
+        answer = lite.http.post("/v1/datasets", json={"name": "a"}, headers={"Idempotency-Key": key})
+        problem = refused(answer, 422, "invalid_request")
+        assert problem["errors"][0]["path"] == "idempotency-key"

@@ -39,14 +39,14 @@ def small(sqlite_context: Context, serve: Serve) -> Iterator[Api]:
 
 
 def test_a_large_upload_does_not_grow_the_servers_memory(lite: Api) -> None:
-    size = 24 * PART + 5  # 384 MiB
+    size = 12 * PART + 5
     dataset_id = lite.dataset()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     headers = {"Content-Length": str(size)}
     answer = lite.http.put(f"/v1/datasets/{dataset_id}/content", content=chunks(size), headers=headers, timeout=120)
     assert answer.status_code == 202, answer.text
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    assert grown < 160 * 2**20
+    assert grown < 128 * 2**20 < size
     [key] = objects(lite)
     assert lite.context.storage.size(key) == answer.json()["bytes"] == size
 
@@ -121,25 +121,31 @@ def test_of_two_uploads_at_once_one_wins_and_the_other_leaves_nothing(api: Api) 
         statuses.append(api.client(api.key).put(f"/v1/datasets/{dataset_id}/content", content=body()).status_code)
 
     threads = [threading.Thread(target=send) for _ in range(2)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert sorted(statuses) == [202, 409]
     assert len(objects(api)) == 1
 
 
-@pytest.mark.parametrize(
-    ("given", "shown"),
-    [
-        ("../../etc/passwd", "passwd"), ("C:\\data\\a.csv", "a.csv"), ("a\x00\r\nb.csv", "ab.csv"), ("...", "people"),
-        ("x" * 300 + ".csv", "x" * 196 + ".csv"), ("größe 表.csv", "größe 表.csv"),
-    ],
-)  # fmt: skip
-def test_a_file_name_is_only_ever_shown_and_never_a_path(lite: Api, given: str, shown: str) -> None:
-    answer = lite.http.put(f"/v1/datasets/{lite.dataset()}/content", params={"filename": given}, content=b"a\n1\n")
-    assert answer.json()["filename"] == shown
-    [key] = objects(lite)
-    assert key.count("/") == 5
-    assert key.rsplit("/", 1)[1].startswith("up_")
+NAMES = {
+    "../../etc/passwd": "passwd",
+    "C:\\data\\a.csv": "a.csv",
+    "a\x00\r\nb.csv": "ab.csv",
+    "...": "people",
+    "x" * 300 + ".csv": "x" * 196 + ".csv",
+    "größe 表.csv": "größe 表.csv",
+}
+
+
+def test_a_file_name_is_only_ever_shown_and_never_a_path(lite: Api) -> None:
+    for given, shown in NAMES.items():
+        answer = lite.http.put(f"/v1/datasets/{lite.dataset()}/content", params={"filename": given}, content=b"a\n1\n")
+        assert answer.json()["filename"] == shown
+    for key in objects(lite):
+        assert key.count("/") == 5
+        assert key.rsplit("/", 1)[1].startswith("up_")
 
 
 def test_parts_are_few_and_cover_the_file() -> None:
