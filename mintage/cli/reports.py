@@ -8,10 +8,10 @@ from rich.markup import escape
 from rich.table import Table
 
 MEANING = {
-    "shape": "each column's distribution, on average (1 = the same)",
-    "trend": "how pairs of columns go together (1 = the same)",
-    "c2st_auc": "can a classifier tell synthetic from real? (0.5 = it cannot, 1 = always)",
-    "dcr_share": "share lying nearer to training rows than to unseen ones (0.5 = no copying)",
+    "shape": "how alike each column's distribution is (1 = the same)",
+    "trend": "how alike the ties between two columns are (1 = the same)",
+    "c2st_auc": "can a classifier tell them from real rows? (0.5 = no, 1 = always)",
+    "dcr_share": "share nearer to training rows than to unseen ones (0.5 = no copies)",
 }
 
 
