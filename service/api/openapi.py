@@ -57,9 +57,5 @@ def _say_problems(responses: dict[str, Any]) -> None:
     for status, response in responses.items():
         if int(status) < 400:
             continue
-        content = response.setdefault("content", {})
-        plain = content.pop("application/json", {})
-        problem = content.setdefault(MEDIA_TYPE, {})
-        problem["schema"] = {"$ref": "#/components/schemas/Problem"}
-        if not problem.get("examples") and plain.get("example"):
-            problem["example"] = plain["example"]
+        found = response.pop("content", {}).get(MEDIA_TYPE, {})
+        response["content"] = {MEDIA_TYPE: found | {"schema": {"$ref": "#/components/schemas/Problem"}}}

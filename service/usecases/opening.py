@@ -52,7 +52,7 @@ def open_job(
     common |= {"created_at": at, "available_at": at, "state": State.QUEUED, "failures": 0}
     rows = ({"id": new_id("unit"), "index": index, "payload": payload} for index, payload in enumerate(payloads))
     for chunk in _chunks(rows):
-        session.execute(insert(Unit), [common | row for row in chunk])
+        session.execute(insert(Unit.metadata.tables["units"]), [common | row for row in chunk])
     events.append(session, job.id, "state", "The job waits for a worker.", data={"state": State.QUEUED})
     return job
 
