@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from safetensors.torch import load_file
+from torch import Tensor
 
 from workers.modalities import Json, Progress
 from workers.modalities.table import writing
 from workers.modalities.table.codec import Codec
 from workers.modalities.table.infer import Column
 from workers.modalities.table.networks import Generator, Shape
-from workers.modalities.table.sampling import FastGenerator
+from workers.modalities.table.sampling import FastGenerator, Fixed
 from workers.modalities.table.spec import check_conditions
 
 CHUNK = 65_536  # rows made at a time; each chunk has randomness of its own, so that any can be made alone
@@ -35,6 +36,7 @@ class TableSampler:
             network = Generator(Shape(**config["shape"])).to(device).eval()
         network.load_state_dict(tensors)
         self.fast = FastGenerator(network, forbidden, device)
+        self._biases: dict[tuple[tuple[int, int], ...], Tensor] = {}
 
     def write(
         self, path: Path, start: int, count: int, seed: int, format: str, conditions: Json, progress: Progress
@@ -60,9 +62,21 @@ class TableSampler:
 
     def _chunk(self, start: int, done: int, n: int, seed: int, conditions: Mapping[str, Any]) -> pa.Table:
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, start, done // CHUNK])))
-        codes, g = self.fast.draw(n, rng, self.codec.fixed(conditions))
+        fixed = self.codec.fixed(conditions)
+        codes, g = self.fast.draw(n, rng, fixed, self._bias(fixed))
         index = np.arange(start + done, start + done + n, dtype=np.uint64)
         return self.codec.enforced(self.codec.decode(codes, g, index, seed, rng), conditions)
+
+    def _bias(self, fixed: Fixed) -> Tensor | None:
+        """Found once for each condition, whatever chunk asks first."""
+        if not fixed:
+            return None
+        key = tuple(sorted(fixed.items()))
+        if key not in self._biases:
+            if len(self._biases) >= 64:
+                self._biases.clear()
+            self._biases[key] = self.fast.bias_given(fixed)
+        return self._biases[key]
 
 
 def rows_as_json(table: pa.Table, columns: list[Column]) -> dict[str, Any]:
