@@ -2,6 +2,7 @@
 
 `python -m workers` starts it with the right options."""
 
+import logging
 import os
 import threading
 from pathlib import Path
@@ -42,14 +43,20 @@ def supervisor() -> Supervisor:
     with _making:
         if _supervisor is None:
             _supervisor = Supervisor(bootstrap(settings), _slots, draining)
-            _supervisor.watch(_stop)
+            _supervisor.watch(_stop, previews="gpu" in app.amqp.queues.consume_from)
         return _supervisor
+
+
+def _on_logging(loglevel: int | str | None = None, **_: Any) -> None:
+    """In Celery's stead: our lines in full, its own from the level that it was started with."""
+    logs.configure(settings.log_format)
+    for name in ("celery", "kombu"):
+        logging.getLogger(name).setLevel(loglevel or logging.WARNING)
 
 
 def _on_init(sender: Any, **_: Any) -> None:
     global _main, _slots
     _main, _slots = os.getpid(), sender.concurrency if sender.pool_cls.__module__.endswith("thread") else 1
-    logs.configure(settings.log_format)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     _drain_flag().unlink(missing_ok=True)
 
@@ -82,6 +89,7 @@ def _on_shutdown(**_: Any) -> None:
         _supervisor.close()
 
 
+signals.setup_logging.connect(_on_logging, weak=False)
 signals.worker_init.connect(_on_init, weak=False)
 signals.worker_process_init.connect(_in_pool_process, weak=False)
 signals.worker_ready.connect(_on_ready, weak=False)

@@ -63,8 +63,8 @@ def work(request: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[str,
 def answer(request: dict[str, Any], bench: Bench, samplers: Samplers) -> None:
     """Work on one request and say how it ended; whatever goes wrong has a code and a sentence."""
     line = bench.line
-    line.begin()
     try:
+        line.check()
         result = work(request, bench, samplers)
     except Stop:
         line.end(ANSWERS[line.asked or "cancel"])

@@ -86,9 +86,10 @@ class Supervisor:
             with self._lock:
                 self._busy -= 1
 
-    def watch(self, stop: threading.Event) -> None:
+    def watch(self, stop: threading.Event, previews: bool) -> None:
         """In the background: previews that find all slots taken, and samplers that nobody uses any more."""
-        threading.Thread(target=self._previews, args=(stop,), name="previews", daemon=True).start()
+        if previews:
+            threading.Thread(target=self._previews, args=(stop,), name="previews", daemon=True).start()
 
     def _previews(self, stop: threading.Event) -> None:
         """A preview does not wait behind a training: where no slot is free to hear its doorbell, it is looked for."""
@@ -97,12 +98,10 @@ class Supervisor:
             if self._busy < self.slots or self.draining():
                 continue
             try:
-                waiting = self._waiting_previews()
+                for unit_id in self._waiting_previews():
+                    self._run(unit_id)
             except (SQLAlchemyError, OSError) as error:
                 log.warning("looking for previews failed", error=type(error).__name__)
-                continue
-            for unit_id in waiting:
-                self._run(unit_id)
 
     def _waiting_previews(self) -> list[str]:
         with self.context.database.read() as session:

@@ -37,10 +37,6 @@ class Line:
     def event(self, message: str, level: str = "info") -> None:
         self.send("event", level=level, message=message)
 
-    def begin(self) -> None:
-        """A request is worked on from now."""
-        self.asked, self.grace, self._busy, self._said = None, GRACE, True, 0.0
-
     def end(self, type: str, **fields: Any) -> None:
         """The last word on a request."""
         self._busy = False
@@ -67,7 +63,8 @@ class Line:
             message = json.loads(text)
             if message.get("type") in ANSWERS:
                 self._ask(message["type"])
-            else:
+            else:  # busy from here on: to stop may be asked for before the work has begun
+                self.asked, self.grace, self._busy, self._said = None, GRACE, True, 0.0
                 self.requests.put(message)
         os._exit(0)  # end of file: the supervisor is gone, and nobody would hear what comes
 

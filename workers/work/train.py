@@ -14,7 +14,7 @@ from workers.work.bench import Bench
 
 METRICS_SECONDS = 1.0
 EVALUATIONS = 5  # over a run
-DRAIN_SECONDS = 20.0  # within which a last checkpoint must be saved
+DRAIN_SECONDS = 20.0  # within which a last checkpoint must be saved, or the export be done
 PACE = 0.9  # weight of the past in the moving average of seconds a step
 
 
@@ -137,7 +137,6 @@ class Run:
                 break
             if self.checkpoints.due():
                 self.checkpoints.save(trainer)
-        self.line.grace = 0.6
 
     def _stop(self, trainer: Trainer) -> None:
         if self.line.asked == "drain":

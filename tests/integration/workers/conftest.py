@@ -14,13 +14,16 @@ import psutil
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import select, update
+from sqlalchemy.engine import make_url
 
-from service.bootstrap import Context
+import migrations
+from service.bootstrap import Context, bootstrap
 from service.db.database import now
 from service.db.tables import Dataset, Event, Job, Model, Project, Unit
 from service.domain.ids import new_id
 from service.domain.states import ENDED, JobKind, State
 from service.modalities import MODALITIES
+from service.settings import Settings
 from service.usecases import opening
 
 HERE = Path(__file__).parent
@@ -233,6 +236,20 @@ class Yard:
 @pytest.fixture
 def yard(sqlite_context: Context, tmp_path: Path) -> Iterator[Yard]:
     yield from _yard(sqlite_context, tmp_path)
+
+
+@pytest.fixture
+def postgres_yard(
+    postgres_database: str, valkey_url: str, s3: dict[str, str], tmp_path: Path
+) -> Iterator[tuple[Yard, str]]:
+    """On PostgreSQL alone, and the folder of the server's socket."""
+    migrations.upgrade(postgres_database)
+    settings = Settings(database_url=postgres_database, redis_url=valkey_url, work_dir=tmp_path / "work", **s3)  # type: ignore[arg-type]
+    context = bootstrap(settings)
+    for yard in _yard(context, tmp_path):
+        yield yard, str(make_url(postgres_database).query["host"])
+    context.doorbell.app.close()
+    context.database.dispose()
 
 
 @pytest.fixture

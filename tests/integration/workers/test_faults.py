@@ -1,11 +1,17 @@
 """Whatever is killed, frozen or lost: the work goes on, once, and ends in the same result."""
 
 import signal
+import socket
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
 
 from service.domain.states import State
 from service.queue.doorbell import celery
@@ -33,22 +39,26 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(yard: Yard) -> None:
+def test_a_killed_training_goes_on_past_a_torn_checkpoint_to_the_same_weights(yard: Yard) -> None:
     worker = yard.worker()
     dataset = yard.dataset()
     whole = yard.wait(yard.train(dataset, **LONG))
     assert whole.state == State.SUCCEEDED, whole.error
     job_id = yard.train(dataset, **LONG)
-    yard.until(lambda: has_checkpoint(yard, job_id))
-    for child in worker.children():
-        child.kill()
+    yard.until(lambda: (yard.unit(job_id).checkpoint or {}).get("before"))
+    [child] = worker.children()
+    child.suspend()
+    time.sleep(0.8)  # what it said until now is written down
+    yard.context.storage.put((yard.unit(job_id).checkpoint or {})["key"], b"torn")
+    child.kill()
     job = yard.wait(job_id)
     assert job.state == State.SUCCEEDED, job.error
     unit = yard.unit(job_id)
     assert (unit.attempt, unit.failures) == (2, 1)
     said = " ".join(yard.messages(job_id))
     assert "SIGKILL" in said
-    assert "goes on from step" in said
+    assert "going on from an earlier one" in said
+    assert "Training goes on from step" in said
     assert weights(yard, job.model_id, 2) == weights(yard, whole.model_id, 1)
 
 
@@ -144,3 +154,75 @@ def test_a_broker_that_comes_back_empty_loses_no_job(yard: Yard, tmp_path: Path)
     opening.ring(yard.context, job_id)  # nobody hears it
     with servers.valkey(tmp_path, port):
         assert yard.wait(job_id).state == State.SUCCEEDED
+
+
+class Gate:
+    """Stands before a server's socket; can be shut and opened."""
+
+    def __init__(self, folder: Path, target: str) -> None:
+        self.shut = False
+        self._target, self._open = target, list[socket.socket]()
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(folder / Path(target).name))
+        self._server.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Cut all connections, and each new one."""
+        self.shut = True
+        for one in self._open:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            near, _ = self._server.accept()
+            if self.shut:
+                near.close()
+                continue
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self._target)
+            self._open += [near, far]
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._forward, args=(one, other), daemon=True).start()
+
+    def _forward(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(65_536):
+                other.sendall(data)
+        with suppress(OSError):
+            other.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_database_that_is_away_for_less_than_the_lease_disturbs_nothing(
+    postgres_yard: tuple[Yard, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    yard, socket_folder = postgres_yard
+    folder = tmp_path_factory.mktemp("g")
+    gate = Gate(folder, f"{socket_folder}/.s.PGSQL.5432")
+    direct = yard.context.settings.database_url.get_secret_value()
+    through = make_url(direct).update_query_dict({"host": str(folder)}).render_as_string(hide_password=False)
+    yard.with_settings(database_url=SecretStr(through), lease_seconds=8.0)
+    worker = yard.worker()
+    job_id = yard.train(**LONG)
+    yard.until(lambda: trains(yard, job_id))
+    gate.close()
+    time.sleep(4.0)  # it ends its steps meanwhile, and cannot say so
+    assert worker.children()
+    assert yard.job(job_id).state == State.RUNNING
+    gate.shut = False
+    job = yard.wait(job_id)
+    assert job.state == State.SUCCEEDED, job.error
+    assert (yard.unit(job_id).attempt, yard.unit(job_id).failures) == (1, 0)
+
+
+def test_sigterm_gives_a_long_ingest_back(yard: Yard) -> None:
+    worker = yard.worker("cpu")
+    job_id = yard.ingest("TINY deaf")
+    yard.until(lambda: worker.children())
+    start = time.monotonic()
+    worker.process.send_signal(signal.SIGTERM)
+    worker.process.wait(15)
+    assert time.monotonic() - start < 5.0
+    unit = yard.unit(job_id)
+    assert (unit.state, unit.failures) == (State.QUEUED, 0)
