@@ -16,7 +16,7 @@ RUN groupadd --gid 10001 mintage \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin mintage \
  && install --directory --owner mintage --group mintage --mode 0700 /var/lib/mintage
 
-# The dependencies of each image, read from pyproject.toml: this layer stays as long as those two files do.
+# The dependencies of each image, read from pyproject.toml: installed anew only where these lists or constraints.txt change.
 FROM base AS requirements
 WORKDIR /build
 COPY pyproject.toml ./
@@ -37,16 +37,20 @@ COPY workers workers
 COPY migrations migrations
 RUN pip wheel --quiet --no-cache-dir --no-deps --wheel-dir /wheel .
 
-FROM requirements AS service-packages
+FROM base AS service-packages
+WORKDIR /build
+COPY --from=requirements /build/service.txt ./
 COPY constraints.txt ./
 RUN python -m venv --without-pip /opt/mintage \
  && pip --python /opt/mintage install --quiet --no-cache-dir --constraint constraints.txt --requirement service.txt
 COPY --from=wheel /wheel /wheel
 RUN pip --python /opt/mintage install --quiet --no-cache-dir --no-deps /wheel/*.whl
 
-FROM requirements AS worker-packages
+FROM base AS worker-packages
+WORKDIR /build
 # Another place to look for torch; empty: PyPI alone, whose Linux wheels are built for CUDA.
 ARG TORCH_INDEX_URL=
+COPY --from=requirements /build/worker.txt ./
 COPY constraints.txt ./
 RUN python -m venv --without-pip /opt/mintage \
  && pip --python /opt/mintage install --quiet --no-cache-dir --constraint constraints.txt --requirement worker.txt \
@@ -63,9 +67,8 @@ USER 10001:10001
 WORKDIR /var/lib/mintage
 # A worker is alive while its supervisor touches this file; asking Celery would fail while it is busy.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=4 \
-  CMD ["sh", "-c", "test $(( $(date +%s) - $(stat -c %Y \"$MINTAGE_WORK_DIR/heartbeat\") )) -lt 60"]
-CMD ["celery", "--app", "workers.celery_app", "worker", "--queues", "gpu", "--pool", "threads", "--concurrency", "1", \
-     "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
+  CMD ["sh", "-c", "test $(( $(date +%s) - $(stat -c %Y \"$MINTAGE_WORK_DIR/worker-alive\") )) -lt 60"]
+CMD ["python", "-m", "workers", "--queues", "gpu", "--slots", "1"]
 
 FROM base AS service
 COPY --from=service-packages /opt/mintage /opt/mintage

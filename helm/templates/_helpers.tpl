@@ -123,11 +123,11 @@ checksum/settings: {{ include (print $.Template.BasePath "/configmap.yaml") . | 
 {{/* Liveness of a worker: its supervisor touches a file. Never ask Celery: it does not answer while it is busy. */}}
 {{- define "mintage.workerProbes" -}}
 startupProbe:
-  exec: {command: [test, -f, /var/lib/mintage/heartbeat]}
+  exec: {command: [test, -f, /var/lib/mintage/worker-alive]}
   periodSeconds: 5
   failureThreshold: 36
 livenessProbe:
-  exec: {command: [sh, -c, 'test $(( $(date +%s) - $(stat -c %Y /var/lib/mintage/heartbeat) )) -lt 60']}
+  exec: {command: [sh, -c, 'test $(( $(date +%s) - $(stat -c %Y /var/lib/mintage/worker-alive) )) -lt 60']}
   periodSeconds: 20
   timeoutSeconds: 5
   failureThreshold: 3

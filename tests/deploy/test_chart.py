@@ -4,7 +4,7 @@ import subprocess
 from functools import cache
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -20,7 +20,8 @@ OWN_SERVERS = (
     "seaweedfs.enabled=false", "externalObjectStorage.existingSecret=bucket", "auth.existingSecret=access",
 )  # fmt: skip
 EVERY_OPTION = (
-    "worker.gpu.count=2", "worker.slots=2", "worker.runtimeClassName=nvidia", "networkPolicy.enabled=true",
+    "worker.gpu.count=2", "worker.slots=2", "worker.threads=4", "worker.runtimeClassName=nvidia",
+    "networkPolicy.enabled=true",
     "ingress.enabled=true", "ingress.host=mintage.example.com", "ingress.bucketHost=bucket.example.com",
     "ingress.tlsSecretName=certificate", "ingress.className=nginx", "keda.enabled=true", "image.registry=r.example.com",
     "image.pullSecrets[0]=pull", "worker.nodeSelector.gpu=yes", "api.podAnnotations.a=b", "worker.podAnnotations.a=b",
@@ -67,7 +68,12 @@ def containers(manifests: tuple[Manifest, ...]) -> list[Manifest]:
     ]
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+def containers_of(part: str, *values: str) -> list[Manifest]:
+    found: list[Manifest] = pods(rendered(*values))[part]["spec"]["containers"]
+    return found
+
+
+@pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
 def manifests(request: pytest.FixtureRequest) -> tuple[Manifest, ...]:
     return rendered(*request.param)
 
@@ -242,8 +248,8 @@ def test_the_migration_has_the_versions_name_and_a_new_one_when_it_changes() -> 
 
 def test_a_worker_asks_for_gpus_only_where_told() -> None:
     def limits(*values: str) -> Manifest:
-        limits: Manifest = pods(rendered(*values))["worker"]["spec"]["containers"][0]["resources"]["limits"]
-        return limits
+        found: Manifest = containers_of("worker", *values)[0]["resources"]["limits"]
+        return found
 
     assert "nvidia.com/gpu" not in limits()
     assert limits("worker.gpu.count=2")["nvidia.com/gpu"] == 2
@@ -254,9 +260,10 @@ def test_a_worker_asks_for_gpus_only_where_told() -> None:
 
 def test_workers_have_time_to_save_a_checkpoint_and_are_probed_without_asking_celery() -> None:
     for part in ("worker", "worker-cpu"):
-        spec = pods(rendered())[part]["spec"]
-        assert spec["terminationGracePeriodSeconds"] >= 120
-        assert "heartbeat" in spec["containers"][0]["livenessProbe"]["exec"]["command"][-1]
+        assert pods(rendered())[part]["spec"]["terminationGracePeriodSeconds"] >= 120
+        probe = containers_of(part)[0]["livenessProbe"]["exec"]["command"][-1]
+        assert "/var/lib/mintage/worker-alive" in probe
+        assert "celery" not in probe
 
 
 def test_scaling_counts_the_units_that_run_and_leaves_the_replicas_alone() -> None:
@@ -266,3 +273,11 @@ def test_scaling_counts_the_units_that_run_and_leaves_the_replicas_alone() -> No
     (worker,) = (m for m in of_kind(manifests, "Deployment") if m["metadata"]["name"] == "trial-mintage-worker")
     assert scaled["spec"]["scaleTargetRef"]["name"] == worker["metadata"]["name"]
     assert "replicas" not in worker["spec"]
+
+
+def test_threads_of_a_unit_can_be_limited() -> None:
+    def variables_of_the_worker(*values: str) -> dict[str, Any]:
+        return {variable["name"]: variable for variable in containers_of("worker", *values)[0]["env"]}
+
+    assert "OMP_NUM_THREADS" not in variables_of_the_worker()
+    assert variables_of_the_worker("worker.threads=4")["OMP_NUM_THREADS"]["value"] == "4"
