@@ -46,7 +46,7 @@ def _figures(
     made = Table(box=None, header_style="bold", pad_edge=False)
     made.add_column("figure", no_wrap=True)
     made.add_column("synthetic", justify="right", style="bold")
-    made.add_column("real rows" if floor else "at best", justify="right", style="green")
+    made.add_column("real rows" if floor else "real data", justify="right", style="green")
     if floor:
         made.add_column("unrelated columns", justify="right", style="red")
     made.add_column("what it says", style="dim")

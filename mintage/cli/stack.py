@@ -101,13 +101,13 @@ def doctor(ctx: typer.Context, json: Json = False, data_dir_: DataDir = None) ->
 def demo(
     ctx: typer.Context,
     what: Annotated[Literal["table", "images"], typer.Argument(help="Which of the two.")] = "table",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything is saved.")] = Path("demo-output"),
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where all is saved; demo-output by default.")] = None,
     json: Json = False,
     data_dir_: DataDir = None,
 ) -> None:
     """The whole road on real data: start, upload, train, generate, download, judge, stop."""
     from mintage.demo import run
 
-    result = run(what, out)
+    result = run(what, out or Path("demo-output", *(["images"] if what == "images" else [])))
     if state(ctx).json:
         put_json(result)

