@@ -10,7 +10,7 @@ from workers.metrics.fidelity import Columns, is_number
 LEVELS = 250  # more than that many codes are folded: boosted trees bin categories into 255 at most
 
 
-def classifier_auc(real: Columns, synthetic: Columns, seed: int = 0, rows: int = 8_000, folds: int = 3) -> float:
+def classifier_auc(real: Columns, synthetic: Columns, seed: int = 0, rows: int = 20_000, folds: int = 3) -> float:
     """Classifier two-sample test: ROC-AUC of boosted trees, cross-validated on as many real as synthetic rows.
 
     0.5 cannot be told apart, 1.0 always (Lopez-Paz and Oquab 2017)."""

@@ -59,17 +59,18 @@ def report(
     rng = np.random.default_rng([seed, 11])
     t, s = arrays(train, columns), arrays(synthetic, columns)
     h = arrays(holdout, columns) if holdout is not None and holdout.num_rows >= ENOUGH else None
-    n = min(len(s[0]), len(t[0]))
-    shuffled = [column[rng.permutation(len(column))[:n]] for column in t]
-    out = _figures(t if h is None else h, s, seed)
+    against = t if h is None else h
+    n = min(len(s[0]), len(t[0]), max(len(against[0]), 5_000))  # as many of each kind: more rows look more alike
+    out = _figures(against, [column[:n] for column in s], seed)
     out["c2st_auc"] = round(classifier_auc(t, s, seed), 4)  # against training rows: there are more to learn from
     out["compared_with"] = "training rows" if h is None else "holdout rows"
     if h is not None:
-        real = rng.permutation(len(t[0]))[: max(len(h[0]), 5_000)]
+        real = rng.permutation(len(t[0]))[:n]
         out["dcr_share"] = round(nearer_to_training(s, t, h, seed), 4)
         out["real_rows"] = _figures(h, [column[real] for column in t], seed)
-    out["independent_columns"] = _figures(t if h is None else h, shuffled, seed)
-    out["columns"] = dict(zip(names, (round(x, 4) for x in shapes(t if h is None else h, s)), strict=True))
+    shuffled = [column[rng.permutation(len(column))[:n]] for column in t]
+    out["independent_columns"] = _figures(against, shuffled, seed)
+    out["columns"] = dict(zip(names, (round(x, 4) for x in shapes(against, s)), strict=True))
     out["verdict"] = verdict(out)
     return out
 
