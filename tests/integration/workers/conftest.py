@@ -22,13 +22,11 @@ from service.db.database import now
 from service.db.tables import Dataset, Event, Job, Model, Project, Unit
 from service.domain.ids import new_id
 from service.domain.states import ENDED, JobKind, State
-from service.modalities import MODALITIES
 from service.settings import Settings
 from service.usecases import opening
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-MODALITIES["tiny"] = "tests.integration.workers.tiny"
 QUICK = {
     "lease_seconds": 2.0,
     "heartbeat_seconds": 0.25,

@@ -13,14 +13,13 @@ BAD = {
     "reject": ("too_silly", "This file is too silly."),
     "bug": ("internal_error", "Something unexpected went wrong"),
     "hog": ("ingest_out_of_memory", "more memory than is allowed"),
-    "deaf": ("ingest_timeout", "took longer than the 8 s"),
     "segfault": ("worker_lost", "SIGSEGV"),
 }
 
 
 @pytest.mark.parametrize("queues", ["gpu,cpu", "cpu"])
 def test_bad_uploads_are_rejected_with_a_sentence_and_the_next_one_succeeds(yard: Yard, queues: str) -> None:
-    yard.with_settings(max_attempts=1, ingest_seconds=8)
+    yard.with_settings(max_attempts=1)
     worker = yard.worker(queues, slots=3)
     jobs = {word: yard.ingest(f"TINY {word}") for word in BAD}
     good = yard.ingest("TINY 1.0 2.0")
@@ -35,6 +34,14 @@ def test_bad_uploads_are_rejected_with_a_sentence_and_the_next_one_succeeds(yard
         assert (dataset.status, dataset.error) == ("rejected", error)
     assert worker.process.is_running()
     assert "ZeroDivisionError: a secret" in worker.log.read_text()
+
+
+def test_an_upload_that_takes_for_ever_is_given_up(yard: Yard) -> None:
+    yard.with_settings(ingest_seconds=2)
+    yard.worker("cpu")
+    job = yard.wait(yard.ingest("TINY deaf"))
+    assert (job.error or {})["code"] == "ingest_timeout"
+    assert "longer than the 2 s" in (job.error or {})["message"]
 
 
 def test_training_that_cannot_succeed_fails_with_its_own_code(yard: Yard) -> None:
