@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.bootstrap import Context
@@ -23,6 +23,7 @@ from workers.samplers import Pool
 
 SAMPLED = (JobKind.GENERATE, JobKind.PREVIEW)
 PREVIEW_LOOK_SECONDS = 0.3
+SAME_JOB_SECONDS = 10.0  # a slot goes on with the shards of one job for so long without hearing the doorbell again
 log = structlog.get_logger()
 
 
@@ -43,21 +44,29 @@ class Supervisor:
             units.unring(self.context, unit_id)  # another worker is rung for by the next sweep
             return
         with self._counted():
-            self._run(unit_id)
+            job_id, start = self._run(unit_id), time.monotonic()
+            while job_id and time.monotonic() - start < SAME_JOB_SECONDS and not self.draining():
+                following = self._waiting(Unit.job_id == job_id)
+                if not following:
+                    break
+                self._run(following[0])
 
-    def _run(self, unit_id: str) -> None:
+    def _run(self, unit_id: str) -> str | None:
+        """Returns the job of a shard, of which more may wait."""
         claimed_at = time.monotonic()
         claimed = units.claim(self.context, unit_id, self.worker_id)
         if claimed is None:
-            return
+            return None
         heart = Heart(self.context, claimed, claimed_at)
         heart.start()
         try:
             self._attempt(claimed, heart)
         finally:
             heart.stop()
-        if claimed.kind is JobKind.GENERATE and not self.draining():
-            sweep.ring_job(self.context, claimed.job_id)  # the next shard does not wait for the sweep
+        if claimed.kind is not JobKind.GENERATE or self.draining():
+            return None
+        sweep.ring_job(self.context, claimed.job_id)  # others need not wait for the sweep to hear of the next shards
+        return claimed.job_id
 
     def _attempt(self, claimed: units.Claimed, heart: Heart) -> None:
         """Samplers are kept for the next request on their model; everything else gets a fresh process."""
@@ -98,17 +107,16 @@ class Supervisor:
             if self._busy < self.slots or self.draining():
                 continue
             try:
-                for unit_id in self._waiting_previews():
+                for unit_id in self._waiting(Unit.kind == JobKind.PREVIEW):
                     self._run(unit_id)
             except (SQLAlchemyError, OSError) as error:
                 log.warning("looking for previews failed", error=type(error).__name__)
 
-    def _waiting_previews(self) -> list[str]:
+    def _waiting(self, which: ColumnElement[bool]) -> list[str]:
+        """The first few units that could be claimed now."""
         with self.context.database.read() as session:
-            query = select(Unit.id).where(
-                Unit.state == State.QUEUED, Unit.available_at <= now(), Unit.kind == JobKind.PREVIEW
-            )
-            return list(session.scalars(query.order_by(Unit.id).limit(4)))
+            query = select(Unit.id).where(Unit.state == State.QUEUED, Unit.available_at <= now(), which)
+            return list(session.scalars(query.order_by(Unit.index, Unit.id).limit(4)))
 
     def close(self) -> None:
         self._samplers.close()

@@ -190,10 +190,31 @@ class Yard:
         return job.id
 
     def model(self) -> str:
-        """A model that a worker trains now; returns its id."""
-        job = self.wait(self.train(steps=5))
-        assert job.state == State.SUCCEEDED, job.error
-        return str(job.model_id)
+        """A ready model, made without a worker; returns its id."""
+        from safetensors.torch import save
+
+        from tests.integration.workers.tiny.training import Generator
+
+        model_id = new_id("mdl")
+        prefix = f"projects/{self.project}/models/{model_id}/a1/"
+        self.context.storage.put(prefix + "generator.safetensors", save(Generator().state_dict()))
+        with self.context.database.begin() as session:
+            session.add(
+                Model(
+                    id=model_id,
+                    project_id=self.project,
+                    created_at=time.time(),
+                    name="m",
+                    status="ready",
+                    modality="tiny",
+                    dataset_id="ds_x",
+                    job_id="job_x",
+                    schema={},
+                    config={},
+                    prefix=prefix,
+                )
+            )
+        return model_id
 
     def cancel(self, job_id: str) -> None:
         with self.context.database.begin() as session:
