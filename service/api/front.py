@@ -1,5 +1,6 @@
 """The outermost layer of the API: request ids, the limit of JSON bodies, metrics, a log line a request."""
 
+import logging
 import re
 import time
 from typing import Any
@@ -23,7 +24,8 @@ QUIET = {"/healthz", "/readyz", "/metrics"}
 class Front:
     def __init__(self, app: ASGIApp, max_body_bytes: int, meters: Meters) -> None:
         self.app, self.limit, self.meters = app, max_body_bytes, meters
-        self.log = structlog.get_logger("mintage.http")
+        # The standard library's logger, configured or not: what cannot be written there fails no request.
+        self.log = structlog.wrap_logger(logging.getLogger("mintage.http"), wrapper_class=structlog.stdlib.BoundLogger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -1,8 +1,9 @@
 """The page at `/` and the pages that a problem's `type` leads to. There is nothing of anybody's data on them."""
 
+import re
 from functools import cache
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -11,6 +12,8 @@ from service.errors import NotFound
 
 router = APIRouter(include_in_schema=False)
 templates = Environment(loader=PackageLoader("service.pages"), autoescape=True, undefined=StrictUndefined)
+CODE = re.compile(r"[a-z][a-z_]{1,63}")
+OF_A_MODALITY = "This is about the data or the model itself; the answer's detail or the job's error says what to do."
 HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
 
 
@@ -37,9 +40,9 @@ def landing(request: Request) -> HTMLResponse:
 
 
 @router.get("/problems/{code}")
-def problem(code: str = Path(max_length=64)) -> HTMLResponse:
-    if code not in sentences():
+def problem(code: str) -> HTMLResponse:
+    if not CODE.fullmatch(code):
         raise NotFound("There is no problem of this name.")
-    title = code.replace("_", " ").capitalize()
-    page = templates.get_template("problem.html").render(code=code, title=title, sentence=sentences()[code])
+    title, sentence = code.replace("_", " ").capitalize(), sentences().get(code, OF_A_MODALITY)
+    page = templates.get_template("problem.html").render(code=code, title=title, sentence=sentence)
     return HTMLResponse(page, headers=HEADERS)

@@ -270,7 +270,7 @@ def _steps(job: Job, reports: list[dict[str, Any]]) -> tuple[int | None, int | N
 def _eta(job: Job, reports: list[dict[str, Any]], fraction: float) -> float | None:
     """Seconds to go: a single unit's own estimate, else from how fast the job has been."""
     if job.state in ENDED or job.started_at is None:
-        return 0.0 if job.state in ENDED else None
+        return 0.0 if job.state == State.SUCCEEDED else None
     if job.units_total == 1 and reports and reports[0].get("eta_seconds") is not None:
         return float(reports[0]["eta_seconds"])
     if fraction <= 0.0:

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-import structlog
 import uvicorn
 from sqlalchemy import select
 
@@ -20,9 +19,6 @@ from service.db.tables import Unit
 from service.domain.states import JobKind, State
 from service.main import create_app
 from service.usecases import keys, units
-
-# Through the standard library to pytest's own handler: another thread must not print into a captured stdout.
-structlog.configure(processors=[structlog.stdlib.render_to_log_kwargs], logger_factory=structlog.stdlib.LoggerFactory())
 
 SCHEMA = {
     "modality": "table",
