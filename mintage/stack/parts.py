@@ -79,9 +79,6 @@ def environment(data: DataDir, secrets: Secrets, ports: Ports) -> dict[str, str]
         "MINTAGE_WORK_DIR": str(data.folder("work")),
         "MINTAGE_LOG_FORMAT": "console",
         "PYTHONUNBUFFERED": "1",
-        # torch's threads wait by spinning, which starves them wherever something else wants a core: on two busy cores
-        # this made training 13 times faster
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
     }
 
 

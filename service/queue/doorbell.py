@@ -1,7 +1,7 @@
 """The queue: a Celery message is one unit id, a doorbell. The database owns the unit; a lost message is harmless."""
 
 from celery import Celery
-from kombu import Queue  # type: ignore[attr-defined]
+from kombu import Exchange, Queue  # type: ignore[attr-defined]
 from kombu.exceptions import OperationalError
 
 TASKS = {"cpu": "workers.tasks.run_cpu", "gpu": "workers.tasks.run_gpu"}
@@ -18,7 +18,8 @@ def celery(redis_url: str) -> Celery:
         task_acks_late=False,  # early: a message that outlives its unit would start it again
         task_reject_on_worker_lost=False,
         task_publish_retry=False,  # the sweep rings again; a request must not hang on a dead broker
-        task_queues=[Queue(name) for name in TASKS],  # type: ignore[no-untyped-call]
+        # an exchange each: queues without one share the default queue's, and each message reaches them all
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in TASKS],  # type: ignore[no-untyped-call]
         task_default_queue="cpu",
         task_create_missing_queues=False,
         task_routes={task: {"queue": queue} for queue, task in TASKS.items()},
