@@ -1,4 +1,4 @@
-"""Times the whole road through a server that runs, such as the compose stack. MINTAGE_URL and MINTAGE_API_KEY name it."""
+"""Times the whole road through a server that runs, such as the compose stack; MINTAGE_URL names it."""
 
 import argparse
 import tempfile
