@@ -24,6 +24,7 @@ SCHEMA = {"modality": "images", "height": 16, "width": 16, "channels": 1, "class
         (b"\x1f\x8b\x08" + bytes(100), None),
         (bytes(512), None),
     ],
+    ids=["zip", "empty zip", "tar", "tar.gz", "csv", "png", "nothing", "no gzip", "zeros"],
 )
 def test_an_archive_is_known_by_its_first_bytes(content: bytes, expected: str | None) -> None:
     assert kind(content[:512]) == expected
