@@ -31,6 +31,9 @@ class State:
     def copy(self) -> State:
         return State({name: tensor.clone() for name, tensor in self.tensors.items()}, dict(self.numbers))
 
+    def finite(self) -> bool:
+        return all(bool(tensor.isfinite().all()) for tensor in self.tensors.values())
+
 
 def _modules(trainer: Trainer) -> dict[str, torch.nn.Module]:
     return {"generator": trainer.generator, "discriminator": trainer.discriminator, "ema": trainer.ema}
@@ -86,8 +89,10 @@ def restore(trainer: Trainer, saved: State) -> None:
 
 
 def save(trainer: Trainer, path: Path) -> None:
-    """Write the state to `path`."""
+    """Write the state to `path`; the last good one, if numbers went wrong since the guard last looked."""
     now = state(trainer)
+    if trainer.guard.good is not None and not now.finite():
+        now = trainer.guard.good
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in now.tensors.items()}
     save_file(tensors, path, metadata={"mintage": json.dumps(now.numbers)})
 

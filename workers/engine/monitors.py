@@ -35,7 +35,7 @@ class Guard:
     def __init__(self) -> None:
         self.strikes = 0
         self._reports = 0
-        self._good: checkpoints.State | None = None
+        self.good: checkpoints.State | None = None  # where a roll-back leads
 
     @property
     def lr_share(self) -> float:
@@ -45,18 +45,22 @@ class Guard:
     def gamma_factor(self) -> float:
         return 2.0**self.strikes
 
+    def keep(self, trainer: Trainer) -> None:
+        """Remember the state of the trainer as a good one."""
+        self.good = checkpoints.state(trainer).copy()
+
     def passes(self, trainer: Trainer, values: dict[str, float]) -> bool:
         """True for a good report, False after a roll-back. Raises Diverged at the third strike."""
         if all(map(math.isfinite, values.values())):
             if self._reports % KEEP_EVERY == 0:
-                self._good = checkpoints.state(trainer).copy()
+                self.keep(trainer)
             self._reports += 1
             return True
         self.strikes += 1
-        if self.strikes >= STRIKES or self._good is None:
+        if self.strikes >= STRIKES or self.good is None:
             raise Diverged(f"Training diverged {self.strikes} times; the last time at step {trainer.step}.")
         strikes = self.strikes
-        checkpoints.restore(trainer, self._good)
+        checkpoints.restore(trainer, self.good)
         self.strikes = strikes
         trainer.rng.manual_seed(
             trainer.rng.initial_seed() + strikes

@@ -82,6 +82,7 @@ class Trainer:
         self.guard = Guard()
         self.lead = 0.5  # moving average of how often D orders a pair rightly
         self.lr_share = 1.0  # what `balance` leaves of the generator's learning rate
+        self._penalty_seen: Tensor | None = None  # the last one: with lazy penalties most steps have none
 
     @property
     def ema(self) -> nn.Module:
@@ -90,6 +91,7 @@ class Trainer:
 
     def run(self) -> Iterator[Progress]:
         """Train to the last step. Raises Diverged when it cannot be saved any more."""
+        self.guard.keep(self)
         while self.step < self.settings.steps:
             gamma = self._schedule()
             report = (self.step + 1) % self.settings.report_every == 0 or self.step + 1 == self.settings.steps
@@ -143,37 +145,44 @@ class Trainer:
         return batch, self.generator(latent.to(self.device, non_blocking=True), batch.condition)
 
     def _judge(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        scores: Tensor = self.discriminator(x if self.augment is None else self.augment(x, self.rng), condition)
+        scores: Tensor = self.discriminator(self._augmented(x), condition)
         return scores
+
+    def _augmented(self, x: Tensor) -> Tensor:
+        return x if self.augment is None else self.augment(x, self.rng)
 
     def _discriminator_step(self, batch: Batch, fake: Tensor, gamma: float) -> tuple[dict[str, Tensor], Tensor]:
         s, n = self.settings, len(fake)
         penalise = self.step % s.penalty_every == 0
         x = torch.cat([batch.real, fake]).requires_grad_(penalise and s.penalty == "exact")
         condition = None if batch.condition is None else torch.cat([batch.condition, batch.condition])
-        scores = self._judge(x, condition)
+        seen = self._augmented(x)
+        scores: Tensor = self.discriminator(seen, condition)
         real, false = scores[:n], scores[n:]
         adversarial = pairing_loss(real, false)
         loss, metrics = adversarial, {"loss_discriminator": adversarial.detach()}
         if penalise:
-            penalty = self._penalty(scores, x, condition)
+            penalty = self._penalty(scores, x, seen, condition)
             loss = loss + 0.5 * gamma * s.penalty_every * penalty
-            metrics["penalty"] = penalty.detach()
+            self._penalty_seen = penalty.detach()
+        if self._penalty_seen is not None:
+            metrics["penalty"] = self._penalty_seen
         self.optimiser_d.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser_d.step()
         metrics["lead"] = (real > false).float().mean() + 0.5 * (real == false).float().mean()
         return metrics, real.detach()
 
-    def _penalty(self, scores: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
-        """R1 + R2: the mean squared slope on reals plus that on fakes."""
+    def _penalty(self, scores: Tensor, x: Tensor, seen: Tensor, condition: Tensor | None) -> Tensor:
+        """R1 + R2: the mean squared slope on reals plus that on fakes. `seen` is `x` as the discriminator saw it."""
         n = len(x) // 2
         some = torch.arange(max(1, math.ceil(n * self.settings.penalty_share)), device=x.device)
         rows = torch.cat([some, some + n])
         if self.settings.penalty == "exact":
             return 2.0 * exact_penalty(scores, x, rows)
-        noise = torch.randn((len(rows), *x.shape[1:]), generator=self.rng).to(self.device, non_blocking=True)
-        shifted = self._judge(x[rows] + FINITE_SCALE * noise, None if condition is None else condition[rows])
+        noise = torch.randn((len(rows), *seen.shape[1:]), generator=self.rng).to(self.device, non_blocking=True)
+        near = seen[rows] + FINITE_SCALE * noise
+        shifted = self.discriminator(near, None if condition is None else condition[rows])
         return 2.0 * finite_penalty(scores[rows], shifted, FINITE_SCALE)
 
     def _generator_step(self, batch: Batch, fake: Tensor, score_real: Tensor) -> Tensor:
