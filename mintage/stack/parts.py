@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from mintage.address import Address
 from mintage.errors import StackError
 from mintage.stack.children import MISSING, Program
 from mintage.stack.datadir import DataDir, Secrets
@@ -205,8 +206,11 @@ def s3_answers(port: int) -> bool:
         return False
 
 
-def api_ready(port: int) -> bool:
+def api_ready(address: Address) -> bool:
+    """Is it ready, and ours? Another stack that listens there does not know the key."""
+    headers = {"Authorization": f"Bearer {address.api_key}"}
+    paths = ("/readyz", "/v1/modalities")
     try:
-        return httpx.get(f"http://{LOOPBACK}:{port}/readyz", timeout=5).status_code == 200
+        return all(httpx.get(address.url + path, headers=headers, timeout=5).status_code == 200 for path in paths)
     except httpx.TransportError:
         return False

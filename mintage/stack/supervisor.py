@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from mintage.address import Address
 from mintage.errors import StackError
@@ -14,6 +14,7 @@ from mintage.stack import parts
 from mintage.stack.children import MISSING, Child, Program, create_time
 from mintage.stack.datadir import DataDir, locked, sentences, write_json
 from mintage.stack.leftovers import stop_leftovers
+from mintage.stack.ports import api_port, is_free
 
 Say = Callable[[str], None]
 LOOK_EVERY = 0.2  # seconds
@@ -22,15 +23,19 @@ LOOK_EVERY = 0.2  # seconds
 class Stack:
     """A running stack. Use it through `running`."""
 
-    def __init__(self, data: DataDir, ports: parts.Ports, say: Say, stopping: threading.Event) -> None:
+    def __init__(self, data: DataDir, port: int | None, say: Say, stopping: threading.Event) -> None:
         self.data = data
-        self.ports = ports
+        self.ports = parts.choose_ports(port)
         self.secrets = data.secrets()
-        self.address = Address(f"http://{parts.LOOPBACK}:{ports.api}", self.secrets.api_key)
         self.stopping = stopping
+        self._port_asked_for = port
         self._say = say
         self._children: list[Child] = []
-        self._env = parts.environment(data, self.secrets, ports)
+        self._env = parts.environment(data, self.secrets, self.ports)
+
+    @property
+    def address(self) -> Address:
+        return Address(f"http://{parts.LOOPBACK}:{self.ports.api}", self.secrets.api_key)
 
     def start(self, workers: int) -> None:
         """Until everything answers. Raises StackError."""
@@ -44,7 +49,7 @@ class Stack:
         self._await(seaweedfs, lambda: parts.s3_answers(ports.s3), 60)
         for number in range(1, workers + 1):
             self._launch(parts.worker(data, env, number, workers))
-        self._await(api, lambda: parts.api_ready(ports.api), 60)
+        self._await_api(api)
         write_json(data.server, asdict(self.address))
 
     def tend(self) -> None:
@@ -77,6 +82,18 @@ class Stack:
         self._record()
         return child
 
+    def _await_api(self, api: Child) -> None:
+        """Until it answers; elsewhere, if another program has taken the port since it was found free."""
+        try:
+            self._await(api, lambda: parts.api_ready(self.address), 60)
+        except StackError:
+            if api.alive or is_free(self.ports.api):
+                raise
+            self.ports = replace(self.ports, api=api_port(self._port_asked_for, self.ports.api))
+            self._children.remove(api)
+            again = self._launch(parts.api(self.data, self._env, self.ports))
+            self._await(again, lambda: parts.api_ready(self.address), 60)
+
     def _await(self, child: Child, ready: Callable[[], bool], seconds: float) -> None:
         def alive() -> bool:
             if self.stopping.is_set():
@@ -103,7 +120,7 @@ def running(
     with locked(data), sentences(data.root):
         for name in stop_leftovers(data):
             say(f"stopped {name}, left over from a run that was killed")
-        stack = Stack(data, parts.choose_ports(port), say, stopping or threading.Event())
+        stack = Stack(data, port, say, stopping or threading.Event())
         try:
             stack.start(workers)
             yield stack

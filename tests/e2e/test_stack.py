@@ -10,8 +10,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mintage import Mintage
+from mintage.address import read
+from mintage.errors import StackError
+from mintage.stack.datadir import open_data_dir
+from mintage.stack.ports import free_pairs
+from mintage.stack.supervisor import Stack
 from mintage.upload import upload
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack"), pytest.mark.timeout(300)]
@@ -279,3 +287,46 @@ def test_ctrl_c_stops_an_up_in_the_foreground(mint: Mint) -> None:
     assert up.returncode == 0, rest
     assert "Mintage is ready" in told
     assert gone(family)
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Another stack: ready, but it does not know our key."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/readyz" else 401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_port_that_another_stack_took_first_is_left_to_it(tmp_path: Path) -> None:
+    """As when two stacks start at one time: the port was free when they looked."""
+    with HTTPServer(("127.0.0.1", free_pairs(1)[0]), Stranger) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        taken = stranger.server_port
+        stack = Stack(open_data_dir(tmp_path / "data"), None, print, threading.Event())
+        stack.ports = replace(stack.ports, api=taken)
+        try:
+            stack.start(workers=0)
+            found = read(stack.data.root)
+            assert found is not None
+            assert not found.url.endswith(f":{taken}")
+            with Mintage(found.url, found.api_key) as client:
+                assert list(client.datasets.list()) == []
+        finally:
+            stack.stop()
+            stranger.shutdown()
+
+
+def test_a_port_that_was_asked_for_and_is_lost_is_a_sentence(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", free_pairs(1)[0]), Stranger) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        taken = stranger.server_port
+        stack = Stack(open_data_dir(tmp_path / "data"), None, print, threading.Event())
+        stack.ports, stack._port_asked_for = replace(stack.ports, api=taken), taken
+        try:
+            with pytest.raises(StackError, match=f"Port {taken} is taken"):
+                stack.start(workers=0)
+        finally:
+            stack.stop()
+            stranger.shutdown()
