@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -12,6 +13,7 @@ from service.bootstrap import Context
 from service.db.database import now
 from service.db.tables import ApiKey, Project
 from service.domain.ids import new_id
+from service.domain.views import moment, moment_or_none
 from service.errors import NotFound, Unauthenticated
 
 ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that people confuse
@@ -62,6 +64,25 @@ def ensure_key(context: Context, key: str) -> str:
     except IntegrityError:  # another process was faster
         with context.database.read() as session:
             return _project_of(session, key) or ""
+
+
+@dataclass(frozen=True)
+class KeyView:
+    """What may be known of a key once it was shown."""
+
+    id: str
+    name: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+def list_keys(context: Context, project_id: str) -> list[KeyView]:
+    """The project's keys, oldest first. Raises NotFound."""
+    with context.database.read() as session:
+        if session.get(Project, project_id) is None:
+            raise NotFound(f"There is no project {project_id!r}.")
+        rows = session.scalars(select(ApiKey).where(ApiKey.project_id == project_id).order_by(ApiKey.id))
+        return [KeyView(row.id, row.name, moment(row.created_at), moment_or_none(row.revoked_at)) for row in rows]
 
 
 def revoke_key(context: Context, key_id: str) -> None:

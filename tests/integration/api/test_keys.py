@@ -14,7 +14,7 @@ from sqlalchemy import select, text
 from service import admin
 from service.bootstrap import Context
 from service.db.tables import ApiKey
-from service.errors import Unauthenticated
+from service.errors import NotFound, Unauthenticated
 from service.usecases import keys
 from tests.integration.api.conftest import Api, refused
 
@@ -132,13 +132,33 @@ def test_the_admin_command_makes_projects_and_keys(
     def admin_says(*words: str) -> str:
         return admin.run(sqlite_context, admin.parser().parse_args(words))
 
-    project, key = admin_says("create-project", "people").split()
-    assert keys.authenticate(sqlite_context, key).project_id == project
-    assert keys.authenticate(sqlite_context, admin_says("create-key", project, "ci")).project_id == project
+    project, key_id, key = admin_says("create-project", "people").split()
+    assert keys.authenticate(sqlite_context, key) == keys.Principal(project, key_id)
+    another_id, another = admin_says("create-key", project, "ci").split()
+    assert keys.authenticate(sqlite_context, another) == keys.Principal(project, another_id)
     (tmp_path / "key").write_text("b" * 40 + "\n")
     monkeypatch.setenv("MINTAGE_BOOTSTRAP_KEY_FILE", str(tmp_path / "key"))
     ensured = admin_says("ensure-key")
     assert keys.authenticate(sqlite_context, "b" * 40).project_id == ensured
+
+
+def test_the_admin_command_lists_a_projects_keys_and_revokes_one_by_the_id_that_it_printed(context: Context) -> None:
+    def admin_says(*words: str) -> str:
+        return admin.run(context, admin.parser().parse_args(words))
+
+    project, first, _ = admin_says("create-project", "people").split()
+    admin_says("create-project", "strangers")
+    lost, key = admin_says("create-key", project, "lost laptop").split()
+    admin_says("revoke-key", lost)
+    with pytest.raises(Unauthenticated):
+        keys.authenticate(context, key)
+    kept, revoked = admin_says("list-keys", project).splitlines()
+    assert kept.startswith(f"{first}  made 20")
+    assert "revoked" not in kept
+    assert re.fullmatch(rf"{lost}  made 20\S+  revoked 20\S+  lost laptop", revoked)
+    assert key not in revoked
+    with pytest.raises(NotFound):
+        admin_says("list-keys", "prj_nowhere")
 
 
 def test_the_admin_command_refuses_with_a_sentence(sqlite_context: Context) -> None:
