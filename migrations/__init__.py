@@ -69,6 +69,14 @@ def head() -> str | None:
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
+def serves(revision: str | None) -> bool:
+    """Has a database at `revision` what this code needs? A revision that this code does not know is a newer one: while
+    an upgrade rolls out, old processes go on and may still start."""
+    scripts = ScriptDirectory.from_config(_config())
+    known = {script.revision for script in scripts.walk_revisions()}
+    return revision is not None and (revision == scripts.get_current_head() or revision not in known)
+
+
 def new(url: str, message: str, revision: str) -> None:
     """Write the migration that leads from this database to the tables in the code; read it before committing it."""
     with _connection(url) as connection:

@@ -7,9 +7,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from alembic.script import ScriptDirectory
 from botocore.exceptions import BotoCoreError, ClientError
 from sqlalchemy.exc import OperationalError
 
@@ -53,11 +51,8 @@ def migrate(url: str) -> bool:
 
 
 def migrated(url: str) -> bool:
-    """Has the database what this code needs? A revision that this code does not know is a newer one: while an upgrade
-    rolls out, old processes may still start."""
-    known = {script.revision for script in ScriptDirectory(str(Path(migrations.__file__).parent)).walk_revisions()}
-    revision = migrations.current(url)
-    return revision is not None and (revision == migrations.head() or revision not in known)
+    """Has the database what this code needs?"""
+    return migrations.serves(migrations.current(url))
 
 
 def make_bucket(context: Context) -> bool:

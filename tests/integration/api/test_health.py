@@ -89,9 +89,16 @@ def test_without_the_database_everything_is_refused_for_now(
         context.database.dispose()
 
 
-def test_a_database_of_another_version_is_not_ready(api: Api) -> None:
+def test_a_database_that_a_newer_version_has_migrated_is_ready(api: Api) -> None:
+    """A rolling upgrade migrates first: the old processes go on meanwhile."""
     with api.context.database.begin() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = 'another'"))
+        session.execute(text("UPDATE alembic_version SET version_num = 'newer'"))
+    assert api.http.get("/readyz").status_code == 200
+
+
+def test_a_database_without_its_migrations_is_not_ready(api: Api) -> None:
+    with api.context.database.begin() as session:
+        session.execute(text("DELETE FROM alembic_version"))
     problem = refused(api.http.get("/readyz"), 503, "unavailable")
     assert "migrations" in problem["detail"]
 
