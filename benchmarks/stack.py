@@ -38,7 +38,7 @@ def stack(*options: str) -> Iterator[Stack]:
     """`mintage up` in a temporary folder; `mintage down` at the end."""
     with tempfile.TemporaryDirectory(prefix="mintage-bench-") as folder:
         here = Stack(Path(folder))
-        subprocess.run([MINTAGE, "up", "--detach", "--data-dir", folder, "--port", "0", *options], check=True)
+        subprocess.run([MINTAGE, "up", "--detach", "--data-dir", folder, *options], check=True)
         try:
             yield here
         finally:

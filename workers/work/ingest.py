@@ -86,4 +86,4 @@ def recognised(upload: Path, filename: str) -> str:
         if spec(name).recognises(head, filename):
             return name
     known = "; ".join(f"{one.title.lower()} ({', '.join(one.extensions[:8])})" for one in specs())
-    raise Rejected("unknown_format", f"This file is of no kind that can be read here: {known}.")
+    raise Rejected("unsupported_format", f"This file is of no kind that can be read here: {known}.")
