@@ -2,13 +2,14 @@
 
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.bootstrap import Context
 from service.domain.states import JobKind
@@ -22,6 +23,8 @@ DRAIN_SECONDS = 22.0  # and, where it saves a checkpoint first
 LAST_WORDS = {"result", "failure", "drained", "cancelled"}
 LOST: Message = {"type": "lost"}  # the lease is gone: nothing may be written
 DIED: Message = {"type": "died"}
+AWAY = (OperationalError, InterfaceError, PoolTimeout, OSError)  # the database does not answer, and may do so later
+UNFIT = "What came out could not be stored; the operator's log has the details ({unit}, attempt {attempt})."
 log = structlog.get_logger()
 
 
@@ -98,9 +101,26 @@ class Attempt:
         others = [message for message in self._heard if message["type"] != "progress"]
         progress = [message for message in self._heard if message["type"] == "progress"][-1:]
         self._heard = others[-1_000:] + progress
-        with suppress(SQLAlchemyError, OSError):
-            units.report(self.context, self.claimed.unit_id, self.claimed.attempt, self._heard)
+        with suppress(*AWAY):
+            if not self._taken(self._heard):
+                for message in self._heard:  # one that the database refuses must not take the others with it
+                    self._taken([message])
             self._heard = []
+
+    def _taken(self, messages: Sequence[Message]) -> bool:
+        """Whether the database took them; False if it never will. Raises AWAY."""
+        try:
+            units.report(self.context, self.claimed.unit_id, self.claimed.attempt, messages)
+        except AWAY:
+            raise
+        except Exception as error:  # noqa: BLE001  # a child may say anything, a NUL in a text for one
+            self._refused("report", error)
+            return False
+        return True
+
+    def _refused(self, what: str, error: Exception) -> None:
+        unit_id, attempt = self.claimed.unit_id, self.claimed.attempt
+        log.error("the database refused", what=what, unit=unit_id, attempt=attempt, error=str(error)[:2_000])
 
     def _settle(self, end: Message) -> None:
         """Write down how it ended, until the database takes it or the lease is over."""
@@ -121,14 +141,26 @@ class Attempt:
             "cancelled": lambda: units.cancelled(self.context, unit_id, attempt),
             "died": lambda: units.release(self.context, unit_id, attempt, drained=False, reason=reason),
         }
+        ways["unfit"] = lambda: units.fail(
+            self.context, unit_id, attempt, "internal_error", UNFIT.format(unit=unit_id, attempt=attempt)
+        )
+        if not self._written(end["type"], ways[end["type"]]):
+            self._written("unfit", ways["unfit"])  # refused as well, the unit is the sweep's when its lease is over
+
+    def _written(self, what: str, way: Callable[[], Any]) -> bool:
+        """Whether the database took it, or the lease is over; False if it never will."""
         while not self.heart.lost:
             try:
-                ways[end["type"]]()
-            except (SQLAlchemyError, OSError) as error:
-                log.warning("settling failed", unit=unit_id, attempt=attempt, error=type(error).__name__)
+                way()
+            except AWAY as error:
+                log.warning("settling failed", unit=self.claimed.unit_id, error=type(error).__name__)
                 time.sleep(0.5)
+            except Exception as error:  # noqa: BLE001  # tried again, it would hold the slot for good
+                self._refused(what, error)
+                return False
             else:
-                return
+                return True
+        return True
 
     def _reason(self) -> str:
         with suppress(TimeoutError, OSError):

@@ -104,3 +104,24 @@ def test_the_child_knows_no_database_and_the_supervisor_no_torch(yard: Yard) -> 
     assert (settings.work_dir / "worker-alive").exists()
     yard.cancel(job_id)
     yard.wait(job_id)
+
+
+def test_what_the_database_refuses_fails_the_job_and_frees_the_slot(postgres_yard: tuple[Yard, str]) -> None:
+    yard, _ = postgres_yard
+    yard.worker(slots=1)
+    refused = yard.wait(yard.ingest("TINY nul 1.0 2.0"), 20.0)
+    error = refused.error or {}
+    assert (refused.state, error["code"]) == (State.FAILED, "internal_error")
+    assert "could not be stored" in error["message"]
+    assert yard.row(Dataset, refused.dataset_id).status == "rejected"
+    assert yard.wait(yard.ingest("TINY 1.0 2.0")).state == State.SUCCEEDED
+
+
+def test_a_refused_message_takes_no_other_with_it(postgres_yard: tuple[Yard, str]) -> None:
+    yard, _ = postgres_yard
+    yard.worker(slots=1)
+    job_id = yard.train(steps=100, pause=0.02, odd=True)
+    job = yard.wait(job_id)
+    assert job.state == State.SUCCEEDED, job.error
+    assert sum("Checkpoint at step" in message for message in yard.messages(job_id)) > 2
+    assert (yard.unit(job_id).progress or {})["step"] > 50

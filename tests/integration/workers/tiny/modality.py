@@ -18,7 +18,7 @@ class Tiny:
     def ingest(
         self, source: Path, filename: str, options: Json, seed: int, sink: PartSink, progress: Progress
     ) -> Ingested:
-        words = source.read_text().split()[1:]
+        words, name = source.read_text().split()[1:], "x"
         match words[:1]:
             case ["reject"]:
                 raise Rejected("too_silly", "This file is too silly.")
@@ -33,11 +33,13 @@ class Tiny:
             case ["print"]:
                 print("noise that is no JSON", flush=True)
                 words = words[1:]
+            case ["nul"]:
+                words, name = words[1:], "x\0y"
         numbers = np.array([float(word) for word in words], dtype=np.float32)
         with sink.part("train", ".safetensors") as path:
             save_file({"x": numbers}, path)
         progress(1, 1)
-        return Ingested(len(numbers), {"modality": "tiny"}, {"mean": float(numbers.mean())})
+        return Ingested(len(numbers), {"modality": "tiny", "name": name}, {"mean": float(numbers.mean())})
 
     def training(self, dataset: Dataset, config: TrainConfig, device: str) -> Training:
         from tests.integration.workers.tiny.training import TinyTraining
