@@ -57,6 +57,13 @@ def test_no_rare_value_of_a_long_column_is_kept_in_the_table() -> None:
     assert len(table.low) < len(values) / 4
 
 
+@pytest.mark.parametrize("decimals", [0, 2])
+def test_numbers_that_are_each_a_single_rows_own_are_not_repeated(decimals: int) -> None:
+    values = np.unique(RNG.integers(10_000_000, 900_000_000, 600)) / 10.0**decimals
+    drawn = Quantiles.fit(values, decimals).draw(5_000, np.random.default_rng(0))
+    assert np.isin(drawn, values).mean() < 0.02, "only the bounds, which the schema states, may be met"
+
+
 def test_calibration_brings_a_drifted_generator_back_to_the_datas_distribution() -> None:
     values = RNG.gamma(2, 3, 30_000)
     table = Quantiles.fit(values, None)

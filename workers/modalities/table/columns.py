@@ -17,7 +17,7 @@ from workers.modalities.table.writing import storage_type
 TAIL = 2e-5  # probabilities are clipped here: |g| stays below 4.1
 PIECES = 4096  # at most, of a column's quantile table
 SHARED = 5  # a value, or a piece of the table, stands for at least so many rows where values are many
-EXACT = 1000  # with no more values than this on a grid the table is exact
+EXACT = 1000  # with no more values than this on a grid, shared by SHARED rows on average, the table is exact
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -120,7 +120,8 @@ class Quantiles:
         origin, step = _grid(values, decimals)
         x = np.round((values * scale - origin) / step) if step else values.astype(float)
         distinct, counts = np.unique(x, return_counts=True)
-        low, high, mass = _pieces(distinct, counts, exact=bool(step) and len(distinct) <= EXACT)
+        few = len(distinct) <= EXACT and counts.sum() >= SHARED * len(distinct)  # else a value is some row's own
+        low, high, mass = _pieces(distinct, counts, exact=bool(step) and few)
         edges = np.concatenate([[0.0], np.cumsum(mass) / mass.sum()])
         edges[-1] = 1.0
         return cls(origin, step, scale, decimals, edges, low, high)
