@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import FastAPI
 
 from service.api import datasets, events, health, jobs, modalities, models, problems, uploads
 from service.api.front import Front
 from service.api.metrics import Meters
 from service.api.openapi import describe
-from service.api.streaming import UPLOADS_AT_ONCE
+from service.api.streaming import Slots
 from service.bootstrap import Context, bootstrap
 from service.logs import configure
 from service.pages import landing
@@ -45,7 +45,7 @@ def _lifespan(context: Context, sweeping: bool) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = THREADS
-        app.state.uploads = CapacityLimiter(UPLOADS_AT_ONCE)
+        app.state.uploads = Slots()
         stopping: threading.Event = app.state.stopping
         _set_when_told_to_stop(stopping)
         if sweeping:

@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from service.api import streaming
 from service.bootstrap import Context
 from service.storage.objects import PART
 from service.usecases.uploads import MEBIBYTE, MOST_PARTS, part_bytes, sizes
+from tests import servers
 from tests.integration.api.conftest import Api, refused
 
 Serve = Callable[[Context], AbstractContextManager[Api]]
@@ -225,3 +227,46 @@ def test_an_upload_in_parts_over_the_limit_is_refused(small: Api) -> None:
 def test_an_upload_is_found_only_below_its_own_dataset(lite: Api) -> None:
     upload = opened(lite, 100)
     refused(lite.http.get(f"/v1/datasets/{lite.dataset()}/uploads/{upload['id']}"), 404, "not_found")
+
+
+def slow_upload(api: Api, client: httpx.Client | None = None) -> socket.socket:
+    """An upload that has begun, and of which no more arrives."""
+    client = client or api.http
+    id = client.post("/v1/datasets", json={"name": "slow"}).json()["id"]
+    url = httpx.URL(api.url)
+    connection = socket.create_connection((url.host, url.port), timeout=30)
+    lines = [
+        f"PUT /v1/datasets/{id}/content HTTP/1.1", f"Host: {url.host}",
+        f"Authorization: {client.headers['authorization']}", "Content-Length: 1000", "", "a,b",
+    ]  # fmt: skip
+    connection.sendall("\r\n".join(lines).encode())
+    return connection
+
+
+def test_an_upload_that_falls_silent_is_given_up(lite: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "SILENCE_SECONDS", 0.3)
+    with slow_upload(lite) as connection:
+        answer = connection.recv(4096).decode()
+    assert answer.startswith("HTTP/1.1 400")
+    assert objects(lite) == []
+
+
+def test_one_projects_slow_uploads_leave_room_for_the_others(lite: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "SLOT_SECONDS", 0.5)
+    slow = [slow_upload(lite) for _ in range(streaming.UPLOADS_AT_ONCE + 2)]
+    try:
+        taken = lite.server.config.app.state.uploads.threads  # type: ignore[union-attr]
+        servers.wait_until(lambda: taken.borrowed_tokens == streaming.A_PROJECTS_UPLOADS, "the slow uploads")
+        refused(lite.http.put(f"/v1/datasets/{lite.dataset()}/content", content=b"a\n1\n"), 503, "unavailable")
+        stranger = lite.stranger()
+        id = stranger.post("/v1/datasets", json={"name": "quick"}).json()["id"]
+        assert stranger.put(f"/v1/datasets/{id}/content", content=b"a\n1\n").status_code == 202
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_slot_is_free_again_after_each_upload(lite: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "SLOT_SECONDS", 2.0)
+    for _ in range(streaming.UPLOADS_AT_ONCE + 2):
+        lite.uploaded()
