@@ -54,6 +54,10 @@ NO_ROWS = parquet_bytes(people(5).slice(0, 0))
         ("nested_column", NESTED),
         ("nested_column", b'{"a": {"b": 1}}\n{"a": {"b": 2}}\n'),
         ("unsupported_column", BYTES),
+        ("unsupported_column", parquet_bytes(pa.table({"a": ["one", "t\0wo"]}))),
+        ("unsupported_column", parquet_bytes(pa.table({"a\0": ["one", "two"]}))),
+        ("unsupported_column", b'{"a": "u\\u0000"}\n' * 30),
+        ("unsupported_column", b'{"a\\u0000": "u"}\n' * 30),
         ("malformed_json", b'{"a": 1}\n{"a": \n'),
         ("malformed_csv", b'a,b\n"never closed,' + b"x,1\n" * 2_000_000),
     ],
@@ -126,6 +130,27 @@ def test_json_lines_may_leave_columns_out_and_mix_types(tmp_path: Path) -> None:
     kinds = {name: column["type"] for name, column in columns(found).items()}
     assert kinds == {"n": "integer", "mixed": "category", "day": "date", "some": "float"}
     assert rows(dataset)["some"].null_count == 100
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.float16()])
+def test_what_is_no_number_is_missing(tmp_path: Path, kind: pa.DataType) -> None:
+    odd = [np.nan if i % 10 < 3 else np.inf if i % 10 == 3 else i % 7 / 2 for i in range(200)]
+    table = pa.table(
+        {"x": pa.array(np.array(odd, kind.to_pandas_dtype())), "y": pa.array(np.full(200, np.nan), pa.float64())}
+    )
+    found, dataset = ingest(tmp_path, "t.parquet", table)
+    x, y = found.schema["columns"]
+    assert (x["nullable"], x["missing"]) == (True, 0.4)
+    assert (y["type"], y["value"], y["missing"]) == ("constant", None, 1.0)
+    assert rows(dataset)["x"].null_count == 80
+    json.dumps([found.schema, found.profile], allow_nan=False)
+
+
+def test_json_lines_that_hold_nan_have_missing_values(tmp_path: Path) -> None:
+    text = "".join(f'{{"x": {"NaN" if i % 4 == 0 else i / 8}, "n": {i % 7}}}\n' for i in range(200))
+    found, dataset = ingest(tmp_path, "t.jsonl", text)
+    assert columns(found)["x"]["missing"] == 0.25
+    assert rows(dataset)["x"].null_count == 50
 
 
 def test_no_row_is_lost_or_changed_on_the_way_into_the_parts(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from service.errors import Rejected
@@ -53,7 +54,29 @@ def _checked(source: Source) -> Source:
             "duplicate_columns",
             f"These column names occur more than once: {shown}. Rename them and send the file again.",
         )
+    for name in source.names:
+        _without_zeros(pa.array([name], pa.string()), name)
+    chunks = source.chunks
+    source.chunks = lambda: map(_sound, chunks())
     return source
+
+
+def _sound(table: pa.Table) -> pa.Table:
+    """What is no number is missing, and no text holds the one character that databases refuse."""
+    columns = []
+    for item, column in zip(table.schema, table.columns, strict=True):
+        if pa.types.is_floating(item.type):
+            column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, item.type))
+        elif pa.types.is_string(item.type):
+            _without_zeros(column, item.name)
+        columns.append(column)
+    return pa.table(columns, schema=table.schema)
+
+
+def _without_zeros(text: pa.Array | pa.ChunkedArray, name: str) -> None:
+    if pc.any(pc.match_substring(text, "\0")).as_py():
+        shown = name.replace("\0", "\\0")
+        raise Rejected("unsupported_column", f"Column '{shown}' holds characters U+0000; take them out.")
 
 
 def _parquet(path: Path) -> Source:
