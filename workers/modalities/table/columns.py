@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from workers.modalities.table.infer import Column
+from workers.modalities.table.infer import Column, least_rows
 from workers.modalities.table.writing import storage_type
 
 TAIL = 2e-5  # probabilities are clipped here: |g| stays below 4.1
@@ -27,7 +27,9 @@ Ints = NDArray[np.int64]
 
 @dataclass
 class Levels:
-    """A column's levels (the last is null where values may be missing), and which of them are learned one by one."""
+    """A column's levels (the last is null where values may be missing), and which of them are learned one by one.
+
+    Levels of fewer than LEAST training rows are neither learned nor drawn: they may be someone's own."""
 
     column: Column
     kept: list[int]  # the levels behind the learned codes 0, 1, ...
@@ -37,12 +39,18 @@ class Levels:
     @classmethod
     def fit(cls, array: pa.Array, column: Column, limit: int) -> Levels:
         full = cls(column, [])
-        counts = np.bincount(full.codes(array), minlength=full.universe)
-        order = np.argsort(-counts, kind="stable").tolist()
+        counts = np.bincount(full.codes(array), minlength=full.universe)[: full.universe]
+        order = np.argsort(-counts, kind="stable")
+        order = order[(counts[order] >= least_rows(column)) | ((order == full.null) & (counts[order] > 0))].tolist()
         if len(order) <= limit:
             return cls(column, order)
         rare = order[limit - 1 :]
         return cls(column, order[: limit - 1], rare, counts[rare].tolist())
+
+    @property
+    def null(self) -> int:
+        """The position of null, if there is one."""
+        return len(self.column["levels"])
 
     @property
     def universe(self) -> int:
@@ -58,16 +66,35 @@ class Levels:
         return pa.array(values, kind)
 
     def codes(self, array: pa.Array) -> Ints:
-        """Positions among the levels; a value that is none of them counts as missing, or as the most frequent."""
+        """Positions among the levels; `universe` for a value that is none of them."""
         found = pc.index_in(array, self.values().drop_null())
-        other = len(self.column["levels"]) if self.column["nullable"] else 0
-        out: Ints = found.fill_null(other).to_numpy().astype(np.int64)
+        out: Ints = found.fill_null(self.universe).to_numpy().astype(np.int64)
+        if self.column["nullable"]:
+            out[array.is_null().to_numpy(zero_copy_only=False)] = self.null
         return out
 
     def encode(self, array: pa.Array) -> Ints:
-        learned = np.full(self.universe, len(self.kept), np.int64)
+        """Learned codes. A value that is not learned counts as one of the pool; without a pool such values are dealt
+        out to all levels in proportion, so that the shares of these among each other stay as they are."""
+        learned = np.full(self.universe + 1, -1, np.int64)
         learned[self.kept] = np.arange(len(self.kept))
-        return np.minimum(learned[self.codes(array)], self.size - 1)
+        learned[self.pooled] = len(self.kept)
+        out: Ints = learned[self.codes(array)]
+        lost = np.flatnonzero(out < 0)
+        if self.pooled:
+            out[lost] = len(self.kept)
+        elif len(lost):
+            out[lost] = self._dealt(out[out >= 0], len(lost))
+        return out
+
+    def _dealt(self, codes: Ints, n: int) -> Ints:
+        counts = np.bincount(codes, minlength=self.size).astype(float)
+        if len(self.kept) > 1:  # missing only where nothing else is known
+            counts[np.array(self.kept) == self.null] = 0
+        if not counts.sum():
+            counts[0] = 1
+        edges = np.cumsum(counts / counts.sum())
+        return np.minimum(np.searchsorted(edges, (np.arange(n) + 0.5) / n, side="right"), self.size - 1)
 
     def decode(self, codes: Ints, rng: np.random.Generator) -> pa.Array:
         full = np.array([*self.kept, -1], np.int64)[codes]
@@ -77,18 +104,15 @@ class Levels:
         return self.values().take(pa.array(full))
 
     def _draw_pooled(self, n: int, rng: np.random.Generator) -> Ints:
-        """Rare levels as often as they occurred; one that occurred once may be someone's own, so it is left out."""
-        weights = np.array(self.weights, float)
-        shared = np.where(weights > 1, weights, 0)
-        weights = shared if shared.sum() else weights + 1e-9
-        edges = np.cumsum(weights / weights.sum())
+        """Rare levels as often as they occurred."""
+        edges = np.cumsum(np.array(self.weights, float) / sum(self.weights))
         return np.array(self.pooled, np.int64)[
             np.minimum(np.searchsorted(edges, rng.random(n), side="right"), len(edges) - 1)
         ]
 
     def learned(self, level: int) -> int:
         """The learned code that stands for a level."""
-        return self.kept.index(level) if level in self.kept else len(self.kept)
+        return self.kept.index(level) if level in self.kept else self.size - 1
 
     def to_json(self) -> dict[str, Any]:
         return {"kept": self.kept, "pooled": self.pooled, "weights": self.weights}

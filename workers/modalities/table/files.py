@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,21 +33,19 @@ MIN_ROWS = 2  # of a dataset; training asks for more
 def ingest(source: Path, options: Mapping[str, Any], seed: int, sink: PartSink, progress: Progress) -> Ingested:
     """Two passes over the upload: the first infers each column's type, the second writes typed parts."""
     upload = open_source(source, options)
-    columns, rows, profile = _first_pass(upload, options, progress)
-    _second_pass(upload, columns, rows, seed, sink, progress)
+    columns, rows, spread = _first_pass(upload, options, progress)
+    columns = _second_pass(upload, columns, rows, seed, sink, progress)
     warnings = list(upload.warnings)
     if upload.ragged:
         warnings.append(f"{upload.ragged} lines with another number of values than the header were skipped.")
     schema = {"modality": "table", "columns": columns, "layout": upload.layout}
-    return Ingested(rows=rows, schema=schema, profile=profile, warnings=warnings)
+    return Ingested(rows=rows, schema=schema, profile=_profile(columns, spread.table(columns)), warnings=warnings)
 
 
 # -- the first pass: types ----------------------------------------------------------------------------------------
 
 
-def _first_pass(
-    upload: Source, options: Mapping[str, Any], progress: Progress
-) -> tuple[list[Column], int, dict[str, Any]]:
+def _first_pass(upload: Source, options: Mapping[str, Any], progress: Progress) -> tuple[list[Column], int, Spread]:
     wanted = dict(options.get("types") or {})
     unknown = [name for name in wanted if name not in upload.names]
     if unknown:
@@ -62,7 +61,7 @@ def _first_pass(
     rows = seen[0].rows if seen else 0
     _check_rows(upload, rows, seen)
     columns = [infer.decide(column, wanted.get(column.name)) for column in seen]
-    return columns, rows, _profile(columns, spread.table(columns))
+    return columns, rows, spread
 
 
 def _check_rows(upload: Source, rows: int, seen: list[Observed]) -> None:
@@ -115,7 +114,8 @@ def _profile(columns: list[Column], sample: pa.Table) -> dict[str, Any]:
             steps = [0.05, 0.25, 0.5, 0.75, 0.95]
             entry["quantiles"] = dict(zip(map(str, steps), pc.quantile(array, q=steps).to_pylist(), strict=True))
         if column["type"] in ("category", "boolean"):
-            counted = pc.value_counts(array.drop_null())
+            public = pa.array(column["levels"]).cast(array.type)
+            counted = pc.value_counts(array.filter(pc.is_in(array, public)))
             top = np.argsort(-counted.field(1).to_numpy(), kind="stable")[:10]
             shares = counted.field(1).to_numpy()[top] / max(1, len(array))
             entry["levels"] = {
@@ -166,8 +166,6 @@ def _without_tokens(array: pa.Array, column: Column) -> pa.Array:
 
 
 def _from_typed(array: pa.Array, column: Column, target: pa.DataType) -> pa.Array:
-    if pa.types.is_floating(array.type):
-        array = pc.if_else(pc.is_finite(array), array, pa.scalar(None, array.type))
     if pa.types.is_time(array.type) or pa.types.is_duration(array.type):
         array = array.cast(pa.int32() if array.type.bit_width == 32 else pa.int64())
     if pa.types.is_timestamp(array.type) and array.type.tz:
@@ -213,10 +211,12 @@ class PartWriter:
 
 def _second_pass(
     upload: Source, columns: list[Column], rows: int, seed: int, sink: PartSink, progress: Progress
-) -> None:
+) -> list[Column]:
+    """Writes the parts; returns the columns with those levels alone that training rows share."""
     schema = pa.schema([(column["name"], storage_type(column)) for column in columns])
     held, start = holdout_rows(rows, seed), 0
     writers = [PartWriter("train", sink, schema), PartWriter("holdout", sink, schema)]
+    counted = {c["name"]: Counter[Any]() for c in columns if "levels" in c or c.get("value") is not None}
     with ExitStack() as stack:
         for writer in writers:
             stack.push(writer.abandon)
@@ -226,9 +226,18 @@ def _second_pass(
             out = np.zeros(table.num_rows, bool)
             first, last = np.searchsorted(held, [start, start + table.num_rows])
             out[held[first:last] - start] = True
-            writers[0].write(table.filter(pa.array(~out)))
+            train = table.filter(pa.array(~out))
+            for name, counts in counted.items():
+                _count(counts, train[name])
+            writers[0].write(train)
             writers[1].write(table.filter(pa.array(out)))
             start += table.num_rows
             progress(0.5 * upload.total_bytes + 0.5 * upload.done_bytes(), upload.total_bytes)
         for writer in writers:
             writer.close()
+    return [infer.publishable(column, counted.get(column["name"], {})) for column in columns]
+
+
+def _count(counts: Counter[Any], array: pa.ChunkedArray) -> None:
+    found = pc.value_counts(array.combine_chunks().drop_null())
+    counts.update(dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)))

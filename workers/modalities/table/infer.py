@@ -13,7 +13,11 @@ import pyarrow.compute as pc
 from workers.modalities.table import patterns, temporal
 from workers.modalities.table.observe import MAX_LEVELS, MISSING, Observed, cast
 
+LEAST = 2  # rows that share a level, or it is never published, learned or drawn: it may be someone's own
 FEW_LEVELS = 20  # a number with no more values than this is learned as a category
+NAME = r"^\p{Lu}[\p{L}'’-]*\p{Ll}( \p{Lu}\.)?( \p{Lu}[\p{L}'’-]*\p{Ll}){1,2}$"  # a personal name, or much like it
+CONTACT = r"^[^@\s]+@[^@\s]+\.[^@\s]+$|^(\+|\(|0)[\d ()./-]*\d[ ()./-][\d ()./-]*\d$|^\d{3}[ .-]\d{3}[ .-]\d{4}$"
+FEW_NAMES, FEW_CONTACTS = 3, 10  # rows a value on average below which names, and addresses or telephones, are private
 BOOLEANS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
 Column = dict[str, Any]
 
@@ -36,6 +40,28 @@ def decide(seen: Observed, wanted: str | None) -> Column:
     return column
 
 
+def least_rows(column: Column) -> int:
+    """How many training rows a level of this column needs; true and false are nobody's secret."""
+    return 1 if column["type"] == "boolean" else LEAST
+
+
+def publishable(column: Column, counts: Mapping[Any, int]) -> Column:
+    """The column without the values that too few training rows share; `counts` are those of its levels or its value."""
+    least = least_rows(column)
+    if column["type"] == "constant" and column.get("value") is not None and sum(counts.values()) < least:
+        return column | {"value": None, "nullable": True, "missing": 1.0, "reason": "A single row has a value."}
+    if "levels" not in column:
+        return column
+    levels = [level for level in column["levels"] if counts.get(level, 0) >= least]
+    if levels or column["type"] == "boolean":
+        return column | {"levels": levels}
+    bare = {key: value for key, value in column.items() if key != "levels"}
+    if column["type"] != "category":
+        return bare
+    gone = {"type": "constant", "value": None, "nullable": True, "missing": 1.0}
+    return bare | gone | {"reason": "No two training rows share a value."}
+
+
 def _entry(seen: Observed, kind: str, arrow: str, reason: str, **more: Any) -> Column:
     share = seen.missing_count / max(1, seen.rows)
     entry = {
@@ -53,8 +79,8 @@ def _as_wanted(seen: Observed, wanted: str) -> Column | None:
     """The column with the type its user asked for; None if the data cannot be read so (inference then decides)."""
     arrow = "string" if seen.textual else str(seen.kind)
     reason = "The upload's options say so."
-    if wanted in ("category", "boolean", "constant") and seen.levels is not None:
-        return _entry(seen, "category", arrow, reason, levels=_ordered(seen.levels))
+    if wanted in ("category", "boolean", "constant") and _shared(seen):
+        return _entry(seen, "category", arrow, reason, levels=_ordered(seen.levels or {}))
     if wanted == "identifier":
         return _identifier(seen, arrow, reason)
     if wanted == "text" and seen.textual:
@@ -65,6 +91,11 @@ def _as_wanted(seen: Observed, wanted: str) -> Column | None:
             column = _number(seen, arrow, reason)
         return column
     return None
+
+
+def _shared(seen: Observed) -> bool:
+    """Whether any level is shared by rows enough to be learned."""
+    return seen.levels is not None and max(seen.levels.values(), default=0) >= LEAST
 
 
 def _ordered(levels: Mapping[Any, int]) -> list[Any]:
@@ -227,12 +258,24 @@ def _words(seen: Observed) -> Column:
         return _identifier(seen, "string", "Nearly every value is unique and a single word.")
     if seen.levels is None:
         return _text(seen, f"There are more than {MAX_LEVELS} different values.")
+    if not _shared(seen):
+        return _text(seen, "Every value is different.")
     distinct = len(seen.levels)
+    if filled < FEW_CONTACTS * distinct and _mostly(seen, CONTACT):
+        return _identifier(seen, "string", "Most values are e-mail addresses or telephone numbers.")
+    if filled < FEW_NAMES * distinct and _mostly(seen, NAME):
+        return _text(seen, "Most values read like names of people, and few rows share one.")
     if distinct > FEW_LEVELS and (share > 0.4 or (words >= 4 and share > 0.3)) and filled >= 20:
         return _text(seen, f"{distinct} of {filled} values are different.")
     if filled < 20 and share == 1 and words >= 3:
         return _text(seen, "Every value is different and made of several words.")
     return _entry(seen, "category", "string", f"{distinct} different values.", levels=_ordered(seen.levels))
+
+
+def _mostly(seen: Observed, pattern: str) -> bool:
+    """Whether four in five of the different values are of this form."""
+    values = pc.utf8_trim_whitespace(pa.array(list(seen.levels or {}), pa.string()))
+    return bool(pc.mean(pc.match_substring_regex(values, pattern).cast(pa.float64())).as_py() >= 0.8)
 
 
 def _identifier(seen: Observed, arrow: str, reason: str) -> Column:

@@ -1,0 +1,104 @@
+"""What must not leave a table: values that are some row's own, in the schema, in a model or in generated rows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.unit.table.tables import columns, csv, ingest, trained
+from workers.modalities.table.columns import Levels
+
+RNG = np.random.default_rng(4)
+N = 600
+FIRST = ["Anna", "Ben", "Clara", "David", "Eva", "Frank", "Greta", "Hugo", "Ines", "Jan", "Karl", "Lena"]
+LAST = ["Adler", "Brandt", "Conrad", "Dietz", "Ehlers", "Fuchs", "Graf", "Haas", "Illing", "Jung", "Krüger", "O'Neil"]
+NAMES = [f"{first} {last}" for first in FIRST for last in LAST]
+
+
+def made(folder: Path, values: list[Any], n: int = 2_000) -> tuple[dict[str, Any], set[Any], str]:
+    """The schema's entry of a CSV column of these values, what is generated for it, and all of the model's JSON."""
+    content = csv(v=values, x=np.round(RNG.normal(size=len(values)), 3))
+    found, dataset = ingest(folder, "t.csv", content)
+    sampler = trained(dataset, folder / "model", steps=5)
+    known = json.dumps([found.schema, found.profile]) + "".join(
+        p.read_text() for p in (folder / "model").glob("*.json")
+    )
+    return columns(found)["v"], set(sampler.table(0, n, 1, {})["v"].to_pylist()), known
+
+
+def test_a_level_that_occurs_once_is_neither_published_nor_drawn(tmp_path: Path) -> None:
+    rare = [f"rare-{i}" for i in range(40)]
+    column, drawn, known = made(tmp_path, [*rare, *RNG.choice(["a", "b", "c"], N - 40)])
+    assert column["type"] == "category"
+    assert drawn == {"a", "b", "c"} == set(column["levels"])
+    assert "rare-" not in known
+
+
+def test_a_level_of_held_out_rows_is_neither_published_nor_drawn(tmp_path: Path) -> None:
+    """Pairs of rows, of which the split takes some apart: one of the two alone is too few."""
+    values = [*np.repeat([f"pair-{i}" for i in range(40)], 2), *RNG.choice(["a", "b"], N - 80)]
+    found, dataset = ingest(tmp_path, "t.csv", csv(v=values, x=np.round(RNG.normal(size=N), 3)))
+    (train,) = (pq.read_table(part.path)["v"].to_pylist() for part in dataset.parts if part.split == "train")
+    shared = {value for value in values if train.count(value) > 1}
+    assert len(shared) < 42
+    assert set(columns(found)["v"]["levels"]) == shared
+
+
+def test_levels_that_are_not_learned_leave_the_shares_of_the_others_alone() -> None:
+    column = {"name": "v", "type": "category", "arrow": "string", "nullable": True, "levels": ["a", "b", "c"]}
+    array = pa.array(["a"] * 600 + ["b"] * 300 + ["c"] + ["never seen"] * 89 + [None] * 10)
+    levels = Levels.fit(array, column, 300)
+    assert levels.kept == [0, 1, 3], "c occurs once"
+    np.testing.assert_array_equal(np.bincount(levels.encode(array)), [660, 330, 10])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([f"{NAMES[i % 200 % 144].replace(' ', '.').lower()}{i % 200}@example.com" for i in range(N)], "identifier"),
+        ([f"+49 {170 + i % 5} {1_000_000 + 7919 * (i % 200)}" for i in range(N)], "identifier"),
+        ([f"({200 + i % 200}) 555-{1000 + i % 200}" for i in range(N)], "identifier"),
+        (NAMES[:12], "text"),
+        (NAMES[:12] + NAMES[:4], "text"),
+        ([*NAMES, *NAMES[:100]], "text"),
+    ],
+)
+def test_addresses_telephones_and_names_that_few_rows_share_are_not_categories(
+    tmp_path: Path, values: list[str], kind: str
+) -> None:
+    column, drawn, known = made(tmp_path, values)
+    assert column["type"] == kind, column
+    assert not drawn & set(values)
+    assert not any(value in known for value in values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"agent{i % 5}@example.com" for i in range(N)],
+        [["New York", "Los Angeles", "San Diego", "Las Vegas"][i % 4] for i in range(N)],
+        [f"{20_000 + i % 150:06d}" for i in range(N)],
+    ],
+)
+def test_values_that_many_rows_share_stay_categories(tmp_path: Path, values: list[str]) -> None:
+    column, drawn, _ = made(tmp_path, values)
+    assert column["type"] == "category", column
+    assert drawn <= set(values)
+    assert len(drawn) > 0.9 * len(set(values))
+
+
+def test_a_column_with_a_single_value_does_not_tell_it(tmp_path: Path) -> None:
+    column, drawn, known = made(tmp_path, ["my own" if i == 40 else "" for i in range(N)])
+    assert column["type"] == "constant"
+    assert drawn == {None}
+    assert "my own" not in known
+
+
+def test_what_a_user_calls_a_category_is_none_where_no_two_rows_share_a_value(tmp_path: Path) -> None:
+    content = csv(v=NAMES, x=np.round(RNG.normal(size=len(NAMES)), 3))
+    found, _ = ingest(tmp_path, "t.csv", content, types={"v": "category"})
+    assert columns(found)["v"]["type"] == "text"
