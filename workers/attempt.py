@@ -1,6 +1,7 @@
 """One attempt at one unit: tells its child what to do, passes on what it says, and settles how it ended."""
 
 import queue
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -127,11 +128,11 @@ class Attempt:
         if end is LOST:
             self.child.kill()
             return
+        how, reason = end["type"], ""
+        if end is DIED:
+            how, reason = self._post_mortem()
         if end.get("kill") or end is DIED:
-            reason = "" if end.get("kill") else self._reason()
             self.child.kill()
-        else:
-            reason = ""
         self._report()
         unit_id, attempt = self.claimed.unit_id, self.claimed.attempt
         ways: dict[str, Callable[[], Any]] = {
@@ -140,11 +141,12 @@ class Attempt:
             "drained": lambda: units.release(self.context, unit_id, attempt, drained=True),
             "cancelled": lambda: units.cancelled(self.context, unit_id, attempt),
             "died": lambda: units.release(self.context, unit_id, attempt, drained=False, reason=reason),
+            "starved": lambda: units.starved(self.context, unit_id, attempt),
         }
         ways["unfit"] = lambda: units.fail(
             self.context, unit_id, attempt, "internal_error", UNFIT.format(unit=unit_id, attempt=attempt)
         )
-        if not self._written(end["type"], ways[end["type"]]):
+        if not self._written(how, ways[how]):
             self._written("unfit", ways["unfit"])  # refused as well, the unit is the sweep's when its lease is over
 
     def _written(self, what: str, way: Callable[[], Any]) -> bool:
@@ -162,10 +164,11 @@ class Attempt:
                 return True
         return True
 
-    def _reason(self) -> str:
-        with suppress(TimeoutError, OSError):
-            return self.child.reason()
-        return "its process stopped answering"
+    def _post_mortem(self) -> tuple[str, str]:
+        """How the child died: a way to settle, and the reason for people."""
+        with suppress(subprocess.TimeoutExpired, OSError):
+            return "starved" if self.child.starved() else "died", self.child.reason()
+        return "died", "its process stopped answering"
 
     def _log(self, end: Message) -> None:
         claimed = self.claimed

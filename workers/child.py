@@ -22,18 +22,15 @@ import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from botocore.exceptions import BotoCoreError, ClientError  # noqa: E402
-
 from service.domain.states import JobKind  # noqa: E402
 from service.errors import MintageError  # noqa: E402
 from service.settings import Settings  # noqa: E402
 from service.storage.objects import object_store  # noqa: E402
 from workers.modalities import Stop  # noqa: E402
-from workers.work.bench import Bench  # noqa: E402
-from workers.work.line import ANSWERS, Line  # noqa: E402
+from workers.work.bench import STORAGE_ERRORS, Bench  # noqa: E402
+from workers.work.line import ANSWERS, STORAGE_LOST, Line  # noqa: E402
 from workers.work.sample import Samplers, generate, preview  # noqa: E402
 
-STORAGE_LOST = 74  # exit status: the bucket failed us, another attempt may do better
 UNKNOWN_HERE: dict[str, Any] = {"database_url": "", "redis_url": ""}  # the rest comes from the environment
 UNEXPECTED = "Something unexpected went wrong; the operator's log has the details ({unit}, attempt {attempt})."
 MEMORY = {
@@ -70,7 +67,7 @@ def answer(request: dict[str, Any], bench: Bench, samplers: Samplers) -> None:
         line.end(ANSWERS[line.asked or "cancel"])
     except MintageError as error:
         line.end("failure", code=error.code, message=error.detail)
-    except (BotoCoreError, ClientError):
+    except STORAGE_ERRORS:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(STORAGE_LOST)

@@ -22,6 +22,7 @@ from typing import IO, Any
 import structlog
 
 from service.settings import Settings
+from workers.work.line import STORAGE_LOST
 
 TAIL_LINES, LINE_CHARACTERS = 200, 2_000
 SECRET = ("MINTAGE_", "DATABASE_URL", "REDIS_URL", "CELERY_", "PG", "POSTGRES_", "VALKEY_")
@@ -29,7 +30,6 @@ TOLD = (
     "s3_endpoint_url", "s3_region", "s3_bucket", "s3_access_key", "s3_secret_key", "s3_checksums",
     "checkpoint_seconds", "ingest_memory_bytes",
 )  # fmt: skip
-REASONS = {74: "it could not reach the bucket"}  # exit statuses of workers.child
 Message = dict[str, Any]
 log = structlog.get_logger()
 
@@ -125,11 +125,15 @@ class Child:
         """The last lines that it wrote on stderr, for operators."""
         return "\n".join(self._tail)
 
+    def starved(self) -> bool:
+        """Whether it ended because the bucket failed it. Raises TimeoutExpired."""
+        return self._process.wait(5) == STORAGE_LOST
+
     def reason(self) -> str:
-        """How it ended, for the sentence 'The worker was lost: ...'."""
+        """How it ended, for the sentence 'The worker was lost: ...'. Raises TimeoutExpired."""
         code = self._process.wait(5)
         if code >= 0:
-            return REASONS.get(code, f"its process ended with status {code}")
+            return f"its process ended with status {code}"
         name = signal.Signals(-code).name if -code in signal.Signals.__members__.values() else "unknown"
         memory = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
         return f"its process was killed by signal {-code} ({name}){memory}"

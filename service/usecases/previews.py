@@ -79,7 +79,7 @@ def give_up(context: Context, project_id: str, asked: Asked) -> None:
 def _refuse(job: Job) -> None:
     error = job.error or {}
     code, message = str(error.get("code", "internal_error")), str(error.get("message", "The samples were not drawn."))
-    if code in ("worker_lost", "internal_error"):
+    if code in ("worker_lost", "storage_unavailable", "internal_error"):
         raise Unavailable(message)
     raise Rejected(code, message)
 

@@ -1,4 +1,4 @@
-"""What workers do with units: claim, heartbeat, report, and the five ways to end an attempt.
+"""What workers do with units: claim, heartbeat, report, and the six ways to end an attempt.
 
 Each is one transaction, and each is fenced by the attempt: what a lost attempt still says changes nothing and returns
 False. Why the database owns units: docs/decisions/0002-doorbells.md."""
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, null, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,9 @@ from service.usecases.effects import on_success
 from service.usecases.finalize import finalize
 
 BACKOFF_MOST = 300.0  # seconds; a unit whose worker was lost waits 2, 4, 8 ... seconds
+STORAGE_UNAVAILABLE = "storage_unavailable"
+STORAGE_BACKOFF_MOST = 60.0
+STORAGE_TIMES = 10  # in a row that the bucket may fail a unit: five minutes of waits, and what each attempt tried
 Message = Mapping[str, Any]  # one line of a child's answers: docs/architecture.md
 
 
@@ -119,6 +122,7 @@ def _changes(session: Session, unit_id: str, messages: Sequence[Message]) -> dic
             last = changes.get("checkpoint") or session.scalar(select(Unit.checkpoint).where(Unit.id == unit_id))
             told = {name: message.get(name) for name in ("key", "step", "seconds")}
             changes["checkpoint"] = told | {"before": last["key"] if last else None}
+            changes["error"] = null()  # the bucket is there again: starved() counts anew
     return changes
 
 
@@ -141,7 +145,7 @@ def finish(context: Context, unit_id: str, attempt: int, result: dict[str, Any])
     """The attempt did it: publish what it made, and end the job with its last unit."""
     with context.database.begin() as session:
         job = _job_of(session, unit_id)
-        if job is None or not _end(session, unit_id, attempt, State.SUCCEEDED, result=result):
+        if job is None or not _end(session, unit_id, attempt, State.SUCCEEDED, result=result, error=null()):
             return False
         done = session.scalar(
             update(Job)
@@ -194,34 +198,72 @@ def release(
 
     `reason` ends the sentence 'The worker was lost' for people; `only_expired` is for the sweep."""
     with context.database.begin() as session:
-        job = _job_of(session, unit_id)
-        unit = session.get(Unit, unit_id, populate_existing=True)
-        if job is None or unit is None or unit.attempt != attempt or unit.state != State.RUNNING:
+        held = _held(session, unit_id, attempt)
+        if held is None:
             return False
         if only_expired and not session.scalar(select(Unit.lease_until < now()).where(Unit.id == unit_id)):
             return False
-        if State(job.state) in ENDED or job.cancel_requested_at is not None:
-            _end(session, unit_id, attempt, State.CANCELLED)
-            moves.cancel_if_idle(session, job)
-            return True
+        job, unit = held
         failures = unit.failures + (0 if drained else 1)
         lost = f"The worker was lost{': ' + reason if reason else ''}"
+        if _unwanted(session, job, unit):
+            return True
         if failures >= context.settings.max_attempts:
             sentence = f"{lost}. {failures} attempts ended so; this job cannot be run here."
             return _fail(session, job, unit_id, attempt, "worker_lost", sentence)
         wait = 0.0 if drained else min(BACKOFF_MOST, 2.0**failures)
-        _set(
-            session, unit_id, attempt,
-            state=State.QUEUED, failures=failures, available_at=now() + wait, lease_until=None, rung_at=None,
-        )  # fmt: skip
-        step = (unit.checkpoint or {}).get("step")
-        going_on = f"from step {step}" if step else "from the start"
         what = "The worker was stopped" if drained else lost
-        events.append(
-            session, job.id, "message", f"{what}; the work goes on {going_on}.", "info" if drained else "warning",
-            {"attempt": attempt, "drained": drained},
-        )  # fmt: skip
+        _requeue(session, job, unit, wait, what, "info" if drained else "warning", failures=failures)
         return True
+
+
+def starved(context: Context, unit_id: str, attempt: int) -> bool:
+    """The bucket failed the attempt: back to the queue, and no failure of worker or work, unless it lasts."""
+    with context.database.begin() as session:
+        held = _held(session, unit_id, attempt)
+        if held is None:
+            return False
+        job, unit = held
+        times = (unit.error or {}).get("times", 0) + 1
+        if _unwanted(session, job, unit):
+            return True
+        if times >= STORAGE_TIMES:
+            sentence = f"The storage could not be reached; {times} attempts ended so. Try again later."
+            return _fail(session, job, unit_id, attempt, STORAGE_UNAVAILABLE, sentence)
+        wait = min(STORAGE_BACKOFF_MOST, 2.0**times)
+        error = {"code": STORAGE_UNAVAILABLE, "times": times}
+        _requeue(session, job, unit, wait, "The storage could not be reached", "warning", error=error)
+        return True
+
+
+def _held(session: Session, unit_id: str, attempt: int) -> tuple[Job, Unit] | None:
+    """Job and unit, held, if this attempt is the one that runs."""
+    job = _job_of(session, unit_id)
+    unit = session.get(Unit, unit_id, populate_existing=True)
+    if job is None or unit is None or unit.attempt != attempt or unit.state != State.RUNNING:
+        return None
+    return job, unit
+
+
+def _unwanted(session: Session, job: Job, unit: Unit) -> bool:
+    """End the unit if its job has ended or should."""
+    if State(job.state) not in ENDED and job.cancel_requested_at is None:
+        return False
+    _end(session, unit.id, unit.attempt, State.CANCELLED)
+    moves.cancel_if_idle(session, job)
+    return True
+
+
+def _requeue(
+    session: Session, job: Job, unit: Unit, wait: float, what: str, level: events.Level, **changes: Any
+) -> None:
+    attempt = unit.attempt
+    available = {"state": State.QUEUED, "available_at": now() + wait, "lease_until": None, "rung_at": None}
+    _set(session, unit.id, attempt, **available, **changes)
+    step = (unit.checkpoint or {}).get("step")
+    going_on = f"from step {step}" if step else "from the start"
+    data = {"attempt": attempt, "drained": level == "info"}
+    events.append(session, job.id, "message", f"{what}; the work goes on {going_on}.", level, data)
 
 
 def unring(context: Context, unit_id: str) -> None:

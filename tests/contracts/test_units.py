@@ -148,6 +148,7 @@ LATE: dict[str, Late] = {
     "release": lambda c, u, a: units.release(c, u, a, drained=False),
     "drain": lambda c, u, a: units.release(c, u, a, drained=True),
     "cancelled": units.cancelled,
+    "starved": units.starved,
     "report": lambda c, u, a: units.report(c, u, a, SAID),
 }
 
@@ -303,6 +304,33 @@ def test_a_drain_is_no_failure_however_often(context: Context, project: str) -> 
         assert got.attempt == attempt
         assert units.release(context, got.unit_id, got.attempt, drained=True)
     assert unit_of(context, job_id).failures == 0
+
+
+def test_an_outage_of_the_bucket_is_no_failure_unless_it_lasts(context: Context, project: str) -> None:
+    job_id = train_job(context, project)
+    for _ in range(9):
+        let_go_on(context, job_id)
+        got = claimed(context, job_id)
+        assert units.starved(context, got.unit_id, got.attempt)
+        unit = unit_of(context, job_id)
+        assert (unit.state, unit.failures) == (State.QUEUED, 0)
+        assert unit.available_at > time.time() + 1.0
+    let_go_on(context, job_id)
+    got = claimed(context, job_id)
+    assert units.report(context, got.unit_id, got.attempt, [{"type": "checkpoint", "key": "c", "step": 1}])
+    assert units.starved(context, got.unit_id, got.attempt)  # the bucket was there meanwhile: counted anew
+    for _ in range(9):
+        assert unit_of(context, job_id).state == State.QUEUED
+        let_go_on(context, job_id)
+        got = claimed(context, job_id)
+        assert units.starved(context, got.unit_id, got.attempt)
+    job = row(context, Job, job_id)
+    assert (job.state, job.error["code"]) == (State.FAILED, "storage_unavailable")
+
+
+def let_go_on(context: Context, job_id: str) -> None:
+    with context.database.begin() as session:
+        session.execute(update(Unit).where(Unit.job_id == job_id).values(available_at=now() - 1.0))
 
 
 def test_a_sweep_takes_back_what_a_silent_worker_held(context: Context, project: str) -> None:

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+
 from service.storage.objects import ObjectStore
 from workers.work.line import Line
+
+STORAGE_ERRORS = (BotoCoreError, ClientError, Boto3Error)  # whole files come and go through boto3, with its own errors
 
 
 @dataclass(frozen=True)

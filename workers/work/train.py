@@ -1,6 +1,7 @@
 """Training: parts from the bucket, the trainer's steps with reports and checkpoints, the model back to the bucket."""
 
 import time
+import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,7 +11,7 @@ from service.storage.objects import Missing
 from workers.engine.checkpoints import Unusable
 from workers.engine.trainer import Progress, Trainer
 from workers.modalities import Dataset, Part, Stop, Training, modality
-from workers.work.bench import Bench
+from workers.work.bench import STORAGE_ERRORS, Bench
 
 METRICS_SECONDS = 1.0
 EVALUATIONS = 5  # over a run
@@ -108,7 +109,13 @@ class Checkpoints:
             self._upload.result()
 
     def _put(self, key: str, step: int, seconds: float) -> None:
-        self._bench.store.put_file(key, self._path)
+        try:
+            self._bench.store.put_file(key, self._path)
+        except STORAGE_ERRORS:
+            traceback.print_exc()  # for operators
+            sentence = "A checkpoint could not be stored; training goes on, and the next one is tried when it is due."
+            self._bench.line.event(sentence, "warning")
+            return
         self._bench.line.send("checkpoint", key=key, step=step, seconds=seconds)
         self._kept = [kept for kept in self._kept if kept != key] + [key]
         while len(self._kept) > 2:
