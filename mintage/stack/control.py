@@ -93,7 +93,8 @@ def down(root: Path) -> list[str]:
             wait_gone(data, process.pid, chief["create_time"], 5.0)
     elif is_locked(data):
         raise StackError(f"Mintage is just starting from {data.root}; try again in a moment.")
-    return names or stop_leftovers(data)
+    left = stop_leftovers(data)  # of an `up` that was killed, here or before
+    return names or left
 
 
 def status(root: Path) -> dict[str, Any]:
