@@ -16,6 +16,7 @@ from mintage.errors import StackError
 LEASH = Path(__file__).with_name("leash.py")
 SHORTEST_BACKOFF, LONGEST_BACKOFF = 0.5, 30.0  # seconds before a dead child is started again
 HEALTHY_AFTER = 60.0  # a child that lived so long starts its backoff anew
+PRIVATE = 0o077  # the umask of all parts: what they write is their owner's alone, wherever the data directory is
 LARGEST_LOG = 20 << 20
 TIMES_AGREE = 0.05  # seconds; start times are compared to tell a process from a later one with its number
 
@@ -59,6 +60,7 @@ class Child:
                 stderr=log,
                 env={**os.environ, **program.env},
                 cwd=program.cwd or program.log.parent,  # "-m" looks there first: never where the user happens to be
+                umask=PRIVATE,
                 start_new_session=True,  # Ctrl-C reaches the stack alone, which stops its parts in order
             )  # fmt: skip
         self.started = time.monotonic()

@@ -78,7 +78,8 @@ def open_data_dir(root: Path) -> DataDir:
         raise StackError(f"The data directory's name may hold no '?', '#' or '%': {root}")
     with sentences(root):
         root.mkdir(parents=True, exist_ok=True)
-        root.chmod(0o700)
+        if not any(root.iterdir()):  # a folder that holds other things is not ours to close, such as /tmp
+            root.chmod(0o700)
         probe = root / f".probe-{os.getpid()}"
         probe.write_bytes(b"\0" * 65_536)
         probe.unlink()

@@ -18,7 +18,7 @@ import httpx
 
 from mintage.address import Address
 from mintage.errors import StackError
-from mintage.stack.children import MISSING, Program
+from mintage.stack.children import MISSING, PRIVATE, Program
 from mintage.stack.datadir import DataDir, Secrets
 from mintage.stack.ports import GRPC, api_port, free_pairs
 
@@ -162,7 +162,7 @@ def run_once(what: str, arguments: list[str], env: dict[str, str], data: DataDir
         done = subprocess.run(
             [sys.executable, "-m", *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=120,
             cwd=log.parent, start_new_session=True,  # Ctrl-C is for the stack to handle
-            env={**os.environ, **env}, check=False,
+            env={**os.environ, **env}, check=False, umask=PRIVATE,
         )  # fmt: skip
     if done.returncode:
         raise StackError(f"{what} failed; {log} says why. The last line: {last_line(log)}")

@@ -219,6 +219,8 @@ def test_secrets_are_readable_by_their_owner_alone(mint: Mint) -> None:
     assert mint.data.stat().st_mode & 0o777 == 0o700
     for name in ("server.json", "secrets.json", "running.json"):
         assert (mint.data / name).stat().st_mode & 0o777 == 0o600
+    for path in (*mint.data.glob("mintage.db*"), *filter(Path.is_dir, mint.data.iterdir())):
+        assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_ctrl_c_during_a_wait_leaves_the_job_which_can_then_be_cancelled(mint: Mint, model: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from mintage.address import default_data_dir, find
 from mintage.errors import NoServer, StackError
-from mintage.stack import parts
+from mintage.stack import control, parts
 from mintage.stack.children import Child, Program, create_time
 from mintage.stack.datadir import DataDir, is_locked, locked, open_data_dir
 from mintage.stack.leftovers import stop_leftovers
@@ -60,6 +60,22 @@ def test_a_data_directory_below_a_file_is_a_sentence(tmp_path: Path) -> None:
         open_data_dir(tmp_path / "file")
     with pytest.raises(StackError, match="may hold no"):
         open_data_dir(tmp_path / "why?")
+
+
+def test_a_folder_that_holds_other_things_keeps_its_mode(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    (shared / "theirs").write_text("")
+    assert open_data_dir(shared).root.stat().st_mode & 0o777 == 0o755
+    assert open_data_dir(tmp_path / "new" / "data").root.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_a_part_writes_is_its_owners_alone(tmp_path: Path) -> None:
+    child = Child(Program("w", [sys.executable, "-c", "open('written', 'w')"], {}, tmp_path / "log"))
+    child.start()
+    assert child.process is not None
+    child.process.wait(10)
+    assert (tmp_path / "written").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +175,20 @@ def test_leftovers_are_known_by_number_and_start_time(tmp_path: Path) -> None:
         for process in (ours, stranger):
             process.kill()
             process.wait()
+
+
+def test_down_after_a_killed_up_stops_what_it_left_running(tmp_path: Path) -> None:
+    data = open_data_dir(tmp_path / "data")
+    left = subprocess.Popen(SLEEP)
+    try:
+        noted = [{"name": "api", "pid": left.pid, "create_time": create_time(left.pid)}]
+        data.running.write_text(json.dumps({"up": {"name": "up", "pid": 1, "create_time": 0.0}, "children": noted}))
+        assert control.down(data.root) == ["api"]
+        assert wait_for(lambda: not psutil.pid_exists(left.pid) or left.poll() is not None)
+        assert control.down(data.root) == []
+    finally:
+        left.kill()
+        left.wait()
 
 
 def test_a_torn_note_of_what_ran_is_no_obstacle(tmp_path: Path) -> None:
