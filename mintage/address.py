@@ -34,6 +34,8 @@ def find(url: str | None = None, api_key: str | None = None, data_dir: Path | No
     if url:
         if not key:
             raise NoServer(f"{url} wants an API key: set MINTAGE_API_KEY, or pass api_key=...")
+        if not key.isascii() or not key.isprintable():
+            raise NoServer("The API key holds characters that no key has; copy it anew into MINTAGE_API_KEY.")
         return Address(url.rstrip("/"), key)
     found = read(data_dir or default_data_dir())
     if found is None:

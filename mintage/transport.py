@@ -39,7 +39,7 @@ class Transport:
         self.storage.close()
 
     def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
-        return self.send("GET", path, params=params).json()
+        return parsed(self.send("GET", path, params=params))
 
     def read(self, path: str, params: dict[str, Any] | None = None, accept: str | None = None) -> httpx.Response:
         return self.send("GET", path, params=params, headers={"Accept": accept} if accept else None)
@@ -47,7 +47,7 @@ class Transport:
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """A POST with a key of its own, so that a repeat after a lost answer makes nothing twice."""
         answer = self.send("POST", path, json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
-        return answer.json() if answer.content else {}
+        return parsed(answer) if answer.content else {}
 
     def delete(self, path: str) -> None:
         try:
@@ -84,12 +84,12 @@ class Transport:
             return self._http.put(path, params=params, content=body(), headers=headers, timeout=timeout)
 
         answer = retrying(put, self._tries, self._sleep, self.url)
-        return checked(answer.response, answer.tries).json()
+        return parsed(checked(answer.response, answer.tries))
 
     @contextlib.contextmanager
     def stream(self, path: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
         with self._http.stream("GET", path, headers=headers, timeout=httpx.Timeout(60.0, connect=5.0)) as response:
-            if response.is_error:
+            if not response.is_success:
                 response.read()
             yield checked(response, 1)
 
@@ -146,8 +146,11 @@ def _seconds(header: str | None) -> float | None:
 
 def checked(response: httpx.Response, tries: int = 1) -> httpx.Response:
     """The response, if it is a good one. Raises ApiError with what the server says."""
-    if not response.is_error:
+    if response.is_success:
         return response
+    if response.has_redirect_location:
+        to = response.headers["Location"]
+        raise ApiError(response.status_code, "redirected", f"The server points to {to}; use its address itself.")
     try:
         problem = response.json()
     except ValueError:
@@ -162,6 +165,18 @@ def checked(response: httpx.Response, tries: int = 1) -> httpx.Response:
         problem.get("request_id") or response.headers.get("X-Request-Id"),
         problem.get("errors") if isinstance(problem.get("errors"), list) else None,
     )
+
+
+def parsed(response: httpx.Response) -> dict[str, Any]:
+    """The object in the answer. Raises ApiError where something else answers than Mintage, such as a proxy's page."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        text = f"{response.url} answers with something else than a JSON object; is it the address of a Mintage server?"
+        raise ApiError(response.status_code, "not_json", text)
+    return body
 
 
 def _reason(error: httpx.TransportError) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from mintage.address import default_data_dir
 from mintage.client import Mintage
 from mintage.errors import ApiError, JobFailed, MintageError
 from mintage.results import Job
-from mintage.waiting import succeeded, wait
+from mintage.waiting import wait
 
 WIDTH_IN_PIPES = 160  # of tables that no terminal limits
 
@@ -104,13 +104,14 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str |
     return made
 
 
-def finished(ctx: typer.Context, job: Job) -> Job:
-    """The job when it has succeeded, with a live bar; Ctrl-C leaves it running. A failed job ends the program."""
+def finished(ctx: typer.Context, job: Job, made: Callable[[], Any] | None = None) -> Job:
+    """The job when it has succeeded, with a live bar; Ctrl-C leaves it running. A failed job ends the program, with
+    --json after what `made` gives, or the job."""
     try:
-        return wait(job, progress=not state(ctx).json or sys.stderr.isatty())
+        return wait(job, progress=not job.ended and (not state(ctx).json or sys.stderr.isatty()))
     except JobFailed as error:
         if state(ctx).json:
-            put_json(job.refresh().raw)
+            put_json(made() if made else job.refresh().raw)
         fail(error)
     except KeyboardInterrupt:
         say(
@@ -119,11 +120,6 @@ def finished(ctx: typer.Context, job: Job) -> Job:
             f"  cancel it:  mintage jobs cancel {job.id}"
         )
         raise typer.Exit(130) from None
-
-
-def ended(ctx: typer.Context, job: Job) -> Job:
-    """The same for a job that may have ended long ago."""
-    return finished(ctx, job) if not job.ended else succeeded(job)
 
 
 def fail(error: MintageError) -> NoReturn:

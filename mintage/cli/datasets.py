@@ -49,7 +49,7 @@ def upload(
         made = client.datasets.upload(file, name, modality, options or None, wait=False, progress=True)
         if not no_wait:
             if made.job_id:
-                finished(ctx, client.jobs.get(made.job_id))
+                finished(ctx, client.jobs.get(made.job_id), lambda: client.datasets.get(made.id).raw)
             made = client.datasets.wait(made.id)
         if state(ctx).json:
             put_json(made.raw)

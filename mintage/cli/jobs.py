@@ -11,7 +11,6 @@ from mintage.cli.common import (
     Json,
     age,
     connect,
-    ended,
     entries,
     finished,
     group,
@@ -139,7 +138,7 @@ def show(ctx: typer.Context, job: Id, json: Json = False, data_dir: DataDir = No
 def watch(ctx: typer.Context, job: Id, json: Json = False, data_dir: DataDir = None) -> None:
     """Follow a job to its end."""
     with connect(ctx) as client:
-        found = ended(ctx, client.jobs.get(job))
+        found = finished(ctx, client.jobs.get(job))
     put(ctx, found.raw, f"{found.id} has succeeded. {_result(found)}".rstrip())
 
 
@@ -156,7 +155,7 @@ def cancel(ctx: typer.Context, job: Id, json: Json = False, data_dir: DataDir = 
 def download(ctx: typer.Context, job: Id, out: Out = None, json: Json = False, data_dir: DataDir = None) -> None:
     """Download what a finished generation made; goes on where an earlier download broke off."""
     with connect(ctx) as client:
-        _download(ctx, ended(ctx, client.jobs.get(job)), out)
+        _download(ctx, finished(ctx, client.jobs.get(job)), out)
 
 
 def _download(ctx: typer.Context, job: Job, directory: Path | None) -> None:

@@ -48,7 +48,7 @@ def _ready(ctx: typer.Context, address: Address, root: Path, ending: str) -> Non
     console = out()
     console.print(
         f"\n[bold green]Mintage is ready.[/bold green] {ending}\n\n"
-        f"  dashboard  [bold]{address.url}[/bold]\n"
+        f"  home       [bold]{address.url}[/bold]\n"
         f"  API        {address.url}/docs\n"
         f"  API key    {address.api_key}\n"
         f"             [dim](kept in {escape(str(root / SERVER_FILE))}, where commands and client find it)[/dim]\n\n"

@@ -84,6 +84,38 @@ def test_a_failed_job_is_a_sentence_with_its_code_and_status_one() -> None:
     assert json.loads(as_json.stdout.splitlines()[-1]) == failed
 
 
+@pytest.mark.parametrize("verb", ["watch", "download"])
+def test_a_job_that_failed_long_ago_is_the_object_that_json_prints(verb: str) -> None:
+    failed = JOB | {"state": "failed", "error": {"code": "too_few_rows", "message": "Ten rows are needed."}}
+    with serving(lambda asked: Said(200, failed)) as web:
+        done = run("jobs", verb, "job_1", "--json", url=web.url)
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == failed
+    assert "[too_few_rows]" in done.stderr
+
+
+def test_the_upload_of_a_rejected_file_prints_the_dataset(tmp_path: Path) -> None:
+    error = {"code": "empty_file", "message": "The file is empty."}
+    rejected = {"id": "ds_1", "status": "rejected", "error": error, "job_id": "job_1"}
+    failed = JOB | {"kind": "ingest", "state": "failed", "error": error}
+
+    def answer(asked: Asked) -> Said:
+        return Said(200, failed if "/jobs/" in asked.path else rejected)
+
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    with serving(answer) as web:
+        done = run("datasets", "upload", str(tmp_path / "a.csv"), "--json", url=web.url)
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout) == rejected
+
+
+def test_a_key_that_cannot_be_sent_is_a_sentence() -> None:
+    done = run("jobs", "list", MINTAGE_API_KEY="schlüssel")
+    assert done.returncode == 1
+    assert "MINTAGE_API_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

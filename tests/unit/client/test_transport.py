@@ -74,6 +74,23 @@ def test_an_answer_that_is_no_json_still_gives_a_sentence() -> None:
         client.jobs.get("job_1")
 
 
+@pytest.mark.parametrize("body", [b"<html>Welcome to nginx</html>", b'"ok"', b""])
+def test_a_page_that_is_none_of_ours_is_a_sentence(body: bytes) -> None:
+    with talking(in_turn(Said(200, body))) as (_, client), pytest.raises(ApiError, match="a Mintage server") as error:
+        client.jobs.get("job_1")
+    assert error.value.code == "not_json"
+
+
+def test_a_redirect_is_a_sentence_that_says_where_to() -> None:
+    moved = Said(308, b"", {"Location": "https://mint.example/v1/jobs"})
+    with (
+        talking(in_turn(moved)) as (web, client),
+        pytest.raises(ApiError, match=r"points to https://mint\.example/v1/jobs"),
+    ):
+        client.train("ds_1")
+    assert len(web.asked) == 1
+
+
 def test_no_server_at_all_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mintage.transport.FIRST_PAUSE", 0.001)
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
