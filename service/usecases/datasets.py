@@ -226,6 +226,8 @@ def _read_again(session: Session, row: Dataset) -> Job:
     if row.status not in (DatasetStatus.READY, DatasetStatus.REJECTED) or row.source_key is None:
         raise Conflict(f"The dataset is {row.status}; options can change once its upload was read.")
     _refuse_if_used(Scope(session, row.project_id), row)
+    if row.parts:  # of the reading before: nobody reads them now
+        moves.trash(session, f"projects/{row.project_id}/datasets/{row.id}/parts/{row.job_id}-")
     row.rows = row.schema = row.profile = row.error = None
     row.warnings, row.parts = [], []
     return _open_ingest(session, row)

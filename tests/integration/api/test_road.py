@@ -4,7 +4,9 @@ import hashlib
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from service.db.tables import Dataset, Trash
 from service.usecases import units
 from tests.integration.api.conftest import REPORT, SCHEMA, SHARD, Api, refused
 
@@ -136,6 +138,11 @@ def test_a_dataset_can_be_renamed_and_read_again_with_other_options(api: Api, bo
     refused(api.http.patch(f"/v1/datasets/{dataset_id}", json=body), 409, "conflict")
     api.work(changed.json()["job_id"])
     assert api.get(f"/v1/datasets/{dataset_id}")["status"] == "ready"
+    with api.context.database.read() as session:  # the parts of the reading before go, those of this one stay
+        [prefix] = session.scalars(select(Trash.prefix))
+        [part] = session.scalars(select(Dataset.parts).where(Dataset.id == dataset_id)).one()
+    assert prefix.endswith(f"/{dataset_id}/parts/{before['job_id']}-")
+    assert not part["key"].startswith(prefix)
 
 
 def test_a_schema_override_becomes_an_option_and_is_checked(lite: Api) -> None:
