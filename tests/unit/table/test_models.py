@@ -235,6 +235,25 @@ def test_tables_of_every_kind_train_and_sample(tmp_path: Path, name: str) -> Non
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 151
 
 
+def test_constants_texts_and_keys_are_missing_where_other_columns_say_so(tmp_path: Path) -> None:
+    group = RNG.integers(0, 2, 1_500)
+    number = np.where(group == 1, RNG.normal(size=1_500).round(3).astype(str), "")
+    content = csv(
+        group=group,
+        sure=np.where(group == 1, "Y", ""),
+        note=[f"a note {i} of some {i * 31} words" if g else "" for i, g in enumerate(group)],
+        key=["" if g else f"K{i * 7919 % 100_003:05d}x" for i, g in enumerate(group)],
+        number=number,
+    )
+    found, dataset = ingest(tmp_path, "t.csv", content)
+    assert [c["type"] for c in found.schema["columns"]] == ["integer", "constant", "text", "identifier", "float"]
+    made = trained(dataset, tmp_path / "model", steps=20).table(0, 4_000, 0, {})
+    one = np.array(made["group"]) == 1
+    assert 0.4 < one.mean() < 0.6
+    for name, there in {"sure": one, "note": one, "key": ~one, "number": one}.items():
+        np.testing.assert_array_equal(np.array(made[name].is_valid()), there, err_msg=name)
+
+
 def test_values_are_written_to_csv_as_the_upload_wrote_them(tmp_path: Path) -> None:
     def line(i: int) -> str:
         gone = "n/a" if i % 2 else i * 11 % 47

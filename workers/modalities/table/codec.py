@@ -18,6 +18,7 @@ from workers.modalities.table.writing import storage_type
 
 Ints = NDArray[np.int64]
 Single = NDArray[np.float32]
+AFRESH = ("identifier", "text", "constant")  # columns of which nothing is learned but where they are missing
 MAX_ONE_HOT = 1600  # one-hots in all: the generator's pairwise table grows with the square
 
 
@@ -28,7 +29,7 @@ class Variable:
     column: str | None  # None for a hole
     size: int
     levels: Levels | None = None
-    hole: list[str] = field(default_factory=list)  # the numeric columns that are missing where the code is 1
+    hole: list[str] = field(default_factory=list)  # the columns without levels that are missing where the code is 1
 
 
 @dataclass
@@ -135,10 +136,14 @@ class Codec:
             made[lookup.column] = self._look_up(lookup, codes, rng)
         for column in self.columns:
             if column["name"] not in made:
-                made[column["name"]] = _made_afresh(column, index, seed, rng)
+                made[column["name"]] = _made_afresh(column, index, seed, rng, self._missing(column["name"], codes))
         return pa.table(
             [made[column["name"]] for column in self.columns], names=[column["name"] for column in self.columns]
         )
+
+    def _missing(self, name: str, codes: Ints) -> NDArray[np.bool_] | None:
+        hole = next((i for i, variable in enumerate(self.variables) if name in variable.hole), None)
+        return None if hole is None else codes[:, hole] == 1
 
     def _look_up(self, lookup: Lookup, codes: Ints, rng: np.random.Generator) -> pa.Array:
         groups, _ = relations.combined(codes, lookup.key, self.sizes)
@@ -247,8 +252,14 @@ def _missing(table: pa.Table, name: str) -> NDArray[np.bool_]:
     return out
 
 
-def _made_afresh(column: Column, index: NDArray[np.uint64], seed: int, rng: np.random.Generator) -> pa.Array:
-    """Columns that are never learned: keys, texts, constants; missing as often as in the data."""
+def _made_afresh(
+    column: Column,
+    index: NDArray[np.uint64],
+    seed: int,
+    rng: np.random.Generator,
+    missing: NDArray[np.bool_] | None,
+) -> pa.Array:
+    """Columns that are never learned: keys, texts, constants. Where they are missing is learned."""
     kind, n = storage_type(column), len(index)
     if column["type"] == "identifier":
         array = patterns.make(column["pattern"], index, seed).cast(kind)
@@ -258,9 +269,9 @@ def _made_afresh(column: Column, index: NDArray[np.uint64], seed: int, rng: np.r
         value = column.get("value")
         text = None if value is None else value if isinstance(value, str) else _plain(value)
         array = pa.array([text], pa.string()).cast(kind).take(pa.array(np.zeros(n, np.int64)))
-    if not column["nullable"] or array.null_count:
+    if missing is None:
         return array
-    return pa.compute.if_else(pa.array(rng.random(n) < column["missing"]), pa.scalar(None, array.type), array)
+    return pa.compute.if_else(pa.array(missing), pa.scalar(None, array.type), array)
 
 
 def _plain(value: Any) -> str:
@@ -277,8 +288,9 @@ def fit(columns: list[Column], table: pa.Table, max_levels: int) -> tuple[Codec,
     levels = {c["name"]: Levels.fit(_array(table, c["name"]), c, limit) for c in learned}
     numeric = [c for c in columns if c["type"] in ("integer", "float", "date", "datetime") and "levels" not in c]
     numeric = [c for c in numeric if table[c["name"]].null_count < table.num_rows]
+    afresh = [c for c in columns if c["type"] in AFRESH and c["nullable"] and c.get("value", "") is not None]
     variables = [Variable(name, found.size, found) for name, found in levels.items() if found.size] + _holes(
-        numeric, table
+        numeric + afresh, table
     )
     if not variables and not numeric:
         variables = [Variable(None, 1)]  # nothing but keys, texts and constants: a table that has nothing to learn
@@ -312,7 +324,7 @@ def _level_limit(columns: list[Column], wanted: int) -> int:
 
 
 def _holes(columns: list[Column], table: pa.Table) -> list[Variable]:
-    """A variable for each different mask of missing numbers; columns that are missing together share it."""
+    """A variable for each different mask of missing values; columns that are missing together share it."""
     masks: dict[bytes, Variable] = {}
     for column in columns:
         missing = _missing(table, column["name"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
@@ -232,8 +233,9 @@ def settings(config: TableConfig, rows: int) -> Settings:
 
 
 def read_rows(dataset: Dataset, split: Split, limit: int, columns: list[dict[str, Any]], seed: int) -> pa.Table:
-    """At most `limit` rows of a split, drawn at random in their order, without the columns that are never learned."""
-    names = [column["name"] for column in columns if column["type"] not in ("identifier", "text", "constant")]
+    """At most `limit` rows of a split, drawn at random in their order; of columns that are never learned only whether a
+    value is there."""
+    columns = [column for column in columns if column["type"] not in codecs.AFRESH or column["nullable"]]
     parts = [part for part in dataset.parts if part.split == split]
     total = sum(part.rows for part in parts)
     chosen = np.arange(total)
@@ -243,14 +245,24 @@ def read_rows(dataset: Dataset, split: Split, limit: int, columns: list[dict[str
     for part in parts:
         file = pq.ParquetFile(part.path)
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=names)
+            table = file.read_row_group(group, columns=[column["name"] for column in columns])
             rows = file.metadata.row_group(group).num_rows
             first, last = np.searchsorted(chosen, [start, start + rows])
-            tables.append(table.take(pa.array(chosen[first:last] - start)) if names else _only_rows(last - first))
+            some = pa.array(chosen[first:last] - start)
+            tables.append(_learnable(table.take(some), columns) if columns else _only_rows(last - first))
             start += rows
     if not tables:
-        return pa.table({c["name"]: pa.array([], storage_type(c)) for c in columns if c["name"] in names})
+        return _learnable(pa.schema([(c["name"], storage_type(c)) for c in columns]).empty_table(), columns)
     return pa.concat_tables(tables).combine_chunks()
+
+
+def _learnable(table: pa.Table, columns: list[dict[str, Any]]) -> pa.Table:
+    """Values that are never learned give way to a mere yes."""
+    arrays = [
+        pc.if_else(pc.is_valid(array), True, pa.scalar(None, pa.bool_())) if column["type"] in codecs.AFRESH else array
+        for column, array in zip(columns, table.columns, strict=True)
+    ]
+    return pa.table(arrays, names=table.column_names)
 
 
 def _only_rows(n: int) -> pa.Table:
