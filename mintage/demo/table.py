@@ -3,7 +3,7 @@
 import random
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +14,9 @@ from mintage.demo.stage import Show, data_file, save_report, session
 COUNT, SEED, SHOWN = 10_000, 7, 8
 COLUMNS = {"age": "age", "education": "education", "occupation": "occupation", "sex": "sex",
            "hours_per_week": "hours", "income": "income"}  # fmt: skip
+MOST_TELLING = ("age", "occupation", "income", "hours_per_week", "education", "sex")
+NUMBERS = {"age", "hours_per_week"}
+GAP = 4  # between the two halves
 README = """# What `mintage demo` made
 
 | file | what it is |
@@ -60,8 +63,10 @@ def _download(paths: list[Path], out: Path) -> Path:
 
 def _print(real: Path, synthetic: Path, report: dict[str, Any], out: Path, show: Show) -> None:
     console = show.console
-    both = Table.grid(padding=(0, 4))
-    both.add_row(_excerpt(real, "Real"), _excerpt(synthetic, "Synthetic"))
+    left, right = _excerpt(real), _excerpt(synthetic)
+    columns = _fitting(left + right, (console.width - GAP) // 2)
+    both = Table.grid(padding=(0, GAP, 0, 0))
+    both.add_row(_half("Real", left, columns), _half("Synthetic", right, columns))
     console.print()
     console.print(both)
     console.print()
@@ -69,16 +74,30 @@ def _print(real: Path, synthetic: Path, report: dict[str, Any], out: Path, show:
     show.farewell(out, ["synthetic.parquet", "report.html", "report.json", "README.md"], "your.csv")
 
 
-def _excerpt(path: Path, title: str) -> Table:
+def _excerpt(path: Path) -> list[dict[str, str]]:
     """A few rows drawn at random; pyarrow comes with what the local stack needs."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(path, columns=list(COLUMNS))
     rows = table.take(sorted(random.Random(SEED).sample(range(table.num_rows), SHOWN))).to_pylist()  # noqa: S311
+    return [{name: "missing" if row[name] is None else str(row[name]) for name in COLUMNS} for row in rows]
+
+
+def _fitting(rows: list[dict[str, str]], width: int) -> dict[str, int]:
+    """The columns that fit side by side, whole, into `width`, and how wide each is; the most telling ones first."""
+    found: dict[str, int] = {}
+    for name in MOST_TELLING:
+        wide = max(len(COLUMNS[name]), *(len(row[name]) for row in rows))
+        if not found or sum(found.values()) + len(found) + wide <= width:
+            found[name] = wide
+    return {name: found[name] for name in COLUMNS if name in found}
+
+
+def _half(title: str, rows: list[dict[str, str]], columns: dict[str, int]) -> Table:
     made = Table(title=f"[bold]{title}[/bold]", box=None, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
-    for name, header in COLUMNS.items():
-        numeric = isinstance(rows[0][name], int | float)
-        made.add_column(header, justify="right" if numeric else "left", no_wrap=True, header_style="dim")
+    for name, width in columns.items():
+        justify: Literal["left", "right"] = "right" if name in NUMBERS else "left"
+        made.add_column(COLUMNS[name], justify=justify, width=width, no_wrap=True, header_style="dim")
     for row in rows:
-        made.add_row(*("[dim]missing[/dim]" if row[c] is None else escape(str(row[c])) for c in COLUMNS))
+        made.add_row(*("[dim]missing[/dim]" if row[name] == "missing" else escape(row[name]) for name in columns))
     return made
