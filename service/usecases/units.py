@@ -99,9 +99,12 @@ def report(context: Context, unit_id: str, attempt: int, messages: Sequence[Mess
     """Record what the child said: progress, metrics, events, checkpoints."""
     with context.database.begin() as session:
         job = _job_of(session, unit_id)
-        changes = _changes(session, unit_id, messages)
+        last = session.scalar(select(Unit.checkpoint).where(Unit.id == unit_id))
+        changes, dropped = _changes(last, messages)
         if job is None or _set(session, unit_id, attempt, attempt=attempt, **changes) is None:
             return False
+        for key in dropped:
+            moves.trash(session, key, 0.0)
         _record_metrics(session, job.id, [message for message in messages if message["type"] == "metrics"])
         for message in messages:
             if message["type"] == "event":
@@ -112,18 +115,26 @@ def report(context: Context, unit_id: str, attempt: int, messages: Sequence[Mess
         return True
 
 
-def _changes(session: Session, unit_id: str, messages: Sequence[Message]) -> dict[str, Any]:
-    """What the messages change in the unit's row: the last progress, the last checkpoint and the one before it."""
+def _changes(last: Message | None, messages: Sequence[Message]) -> tuple[dict[str, Any], set[str]]:
+    """What the messages change in the unit's row: the last progress, the last checkpoint and the one before it.
+
+    And the keys of the checkpoints that are neither, not any more."""
     changes: dict[str, Any] = {}
+    named = set()
     for message in messages:
         if message["type"] == "progress":
             changes["progress"] = {name: message.get(name) for name in ("fraction", "step", "steps", "eta_seconds")}
         elif message["type"] == "checkpoint":
-            last = changes.get("checkpoint") or session.scalar(select(Unit.checkpoint).where(Unit.id == unit_id))
-            told = {name: message.get(name) for name in ("key", "step", "seconds")}
-            changes["checkpoint"] = told | {"before": last["key"] if last else None}
+            named |= _keys(last)
+            older = (last or {}).get("before" if last and last["key"] == message["key"] else "key")
+            last = {name: message.get(name) for name in ("key", "step", "seconds")} | {"before": older}
+            changes["checkpoint"] = last
             changes["error"] = null()  # the bucket is there again: starved() counts anew
-    return changes
+    return changes, named - _keys(last)
+
+
+def _keys(checkpoint: Message | None) -> set[str]:
+    return {checkpoint[name] for name in ("key", "before") if checkpoint and checkpoint.get(name)}
 
 
 def _record_metrics(session: Session, job_id: str, messages: Sequence[Message]) -> None:

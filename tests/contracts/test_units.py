@@ -240,6 +240,27 @@ def test_reports_give_progress_metrics_events_and_checkpoints(context: Context, 
     ]  # fmt: skip
 
 
+def test_only_the_attempt_that_runs_throws_old_checkpoints_away(context: Context, project: str) -> None:
+    job_id = train_job(context, project)
+    first = claimed(context, job_id)
+    said: list[units.Message] = [{"type": "checkpoint", "key": f"c{i}", "step": i} for i in (1, 2, 3)]
+
+    def trashed() -> set[str]:
+        with context.database.read() as session:
+            return set(session.scalars(select(Trash.prefix)))
+
+    assert units.report(context, first.unit_id, first.attempt, said[:2])
+    assert units.report(context, first.unit_id, first.attempt, [said[1]])  # told once more: the one before stays
+    assert trashed() == set()
+    let_expire(context, first.unit_id)
+    second = claimed(context, job_id)
+    assert (second.payload["checkpoint"], second.payload["checkpoint_before"]) == ("c2", "c1")
+    assert not units.report(context, first.unit_id, first.attempt, [said[2]])
+    assert trashed() == set()
+    assert units.report(context, second.unit_id, second.attempt, [said[2]])
+    assert trashed() == {"c1"}
+
+
 def test_the_last_shard_ends_the_job_with_the_manifest(context: Context, project: str) -> None:
     job_id = generate_job(context, project)
     for index in (1, 0):

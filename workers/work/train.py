@@ -57,7 +57,9 @@ def upload(model: Path, prefix: str, bench: Bench) -> list[dict[str, Any]]:
 
 
 class Checkpoints:
-    """Saves the trainer to the bucket now and then; the upload runs beside the training. Two are kept."""
+    """Saves the trainer to the bucket now and then; the upload runs beside the training.
+
+    It deletes none: an attempt that is lost without knowing it would delete those that the next one needs."""
 
     def __init__(self, payload: dict[str, Any], attempt: int, bench: Bench, folder: Path) -> None:
         self._payload, self._attempt, self._bench = payload, attempt, bench
@@ -117,9 +119,6 @@ class Checkpoints:
             self._bench.line.event(sentence, "warning")
             return
         self._bench.line.send("checkpoint", key=key, step=step, seconds=seconds)
-        self._kept = [kept for kept in self._kept if kept != key] + [key]
-        while len(self._kept) > 2:
-            self._bench.store.delete(self._kept.pop(0))
 
 
 class Run:

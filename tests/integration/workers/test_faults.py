@@ -95,6 +95,18 @@ def test_a_frozen_worker_that_thaws_changes_nothing(yard: Yard) -> None:
     assert (yard.unit(job_id).attempt, yard.unit(job_id).failures) == (2, 1)
 
 
+def test_a_training_whose_supervisor_hangs_deletes_no_checkpoint_that_is_known(yard: Yard) -> None:
+    worker = yard.worker(slots=1)
+    job_id = yard.train(steps=1_000, pause=0.02)
+    yard.until(lambda: (yard.unit(job_id).checkpoint or {}).get("before"))
+    worker.process.suspend()
+    known = yard.unit(job_id).checkpoint or {}
+    folder = known["key"].rpartition("/")[0] + "/"
+    there = set(yard.context.storage.keys(folder))
+    yard.until(lambda: len(set(yard.context.storage.keys(folder)) - there) > 2)  # its child trains on
+    assert {known["key"], known["before"]} <= set(yard.context.storage.keys(folder))
+
+
 def test_sigterm_drains_a_training_in_five_seconds_and_counts_as_no_failure(yard: Yard) -> None:
     yard.with_settings(checkpoint_seconds=60.0)
     worker = yard.worker()
