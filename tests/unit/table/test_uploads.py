@@ -99,6 +99,21 @@ def test_a_few_ragged_lines_are_skipped_with_a_warning(tmp_path: Path) -> None:
     assert "2 lines" in found.warnings[0]
 
 
+@pytest.mark.parametrize("blank", ["\n", "\r\n\r\n", "  \n\n"])
+@pytest.mark.parametrize("name", ["a", "a,b", '"a\nb",c'])
+def test_blank_lines_before_the_header_are_skipped(tmp_path: Path, blank: str, name: str) -> None:
+    text = blank + "\n".join([name, *(",".join([str(i * 37 % 101)] * (name.count(",") + 1)) for i in range(60))])
+    found, _ = ingest(tmp_path, "t.csv", text)
+    assert found.rows == 60
+    assert ",".join(columns(found)) == name.replace('"', "")
+    assert {column["type"] for column in columns(found).values()} == {"integer"}
+
+
+def test_blank_lines_before_data_without_a_header_are_skipped(tmp_path: Path) -> None:
+    found, _ = ingest(tmp_path, "t.csv", "\n\n" + GOOD.split("\n", 1)[1])
+    assert found.rows == 120
+
+
 def test_a_file_without_header_gets_column_names(tmp_path: Path) -> None:
     found, _ = ingest(tmp_path, "t.csv", GOOD.split("\n", 1)[1])
     assert list(columns(found)) == ["column_1", "column_2"]

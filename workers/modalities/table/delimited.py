@@ -21,6 +21,9 @@ DELIMITERS = ",;\t|"
 
 
 def delimited(path: Path, encoding: str, sample: str, options: Mapping[str, Any]) -> Source:
+    lines = io.StringIO(sample, newline="").readlines()
+    blank = next((i for i, line in enumerate(lines) if line.strip(" \r\n")), 0)  # lines before the first that speaks
+    sample = "".join(lines[blank:])
     delimiter = options.get("delimiter") or sniff_delimiter(sample)
     rows = _parsed(sample, delimiter)
     names, warnings = rows[0], []
@@ -36,7 +39,7 @@ def delimited(path: Path, encoding: str, sample: str, options: Mapping[str, Any]
     stream: list[pa.NativeFile] = []
     source = Source(
         kind="csv", names=names, tokens=True,
-        chunks=lambda: _csv_chunks(path, encoding, delimiter, source, header, stream),
+        chunks=lambda: _csv_chunks(path, encoding, delimiter, source, (blank, int(header)), stream),
         total_bytes=path.stat().st_size, done_bytes=lambda: stream[0].tell() if stream and not stream[0].closed else 0,
         layout={"delimiter": delimiter}, warnings=warnings,
     )  # fmt: skip
@@ -99,7 +102,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _csv_chunks(
-    path: Path, encoding: str, delimiter: str, source: Source, header: bool, stream: list[pa.NativeFile]
+    path: Path, encoding: str, delimiter: str, source: Source, skipped: tuple[int, int], stream: list[pa.NativeFile]
 ) -> Iterator[pa.Table]:
     source.ragged = 0
 
@@ -115,7 +118,8 @@ def _csv_chunks(
         block_size=BLOCK,
         encoding="utf8" if encoding == "utf-8" else encoding,
         column_names=source.names,
-        skip_rows_after_names=int(header),
+        skip_rows=skipped[0],  # these are lines
+        skip_rows_after_names=skipped[1],  # and these are rows, which may span lines
     )
     parse = pacsv.ParseOptions(
         delimiter=delimiter,

@@ -167,10 +167,12 @@ class Observed:
         return sum(self.missing.values())
 
     def unique_share(self) -> float:
-        """Distinct over all, among the first values (exact there)."""
+        """Distinct over all, among the first values that are not missing (exact there)."""
         if not self.prefix:
             return 0.0
-        head = pa.chunked_array(self.prefix)
+        head = self.head()
+        if self.tokens and self.textual:
+            head = head.filter(pc.invert(pc.is_in(pc.utf8_trim_whitespace(head), pa.array(sorted(MISSING)))))
         return float(pc.count_distinct(head).as_py() / max(1, len(head)))
 
     def head(self) -> pa.Array:
