@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo demo-images check test format constraints golden clean
+.PHONY: help setup env demo demo-images check test format constraints golden clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+env: ## write .env, with fresh random secrets, for docker compose
+	@test ! -e .env || { echo ".env is there already, and is not overwritten." >&2; exit 1; }
+	@umask 077; $(PYTHON) -c "import re, secrets; open('.env', 'x').write(re.sub(r'^([A-Z0-9_]+)=$$', \
+		lambda m: m[0] + secrets.token_hex(24), open('.env.example').read(), flags=re.M))"
 
 demo: setup ## the whole road on real data: upload, train, generate 10,000 rows, download (about 2 minutes)
 	$(BIN)/mintage demo

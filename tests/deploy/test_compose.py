@@ -1,6 +1,9 @@
 """The compose file, its GPU override and the example of its secrets."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,6 +114,24 @@ def test_the_example_names_every_variable_and_holds_no_secret() -> None:
     assert {name for name, value in named.items() if not value} == SECRETS
     defaults = {place[1]: place[3] for place in PLACE.finditer(TEXT + override) if place[2] == "-" and place[3]}
     assert {name: named[name] for name in defaults} == defaults
+
+
+def test_make_env_fills_in_each_secret_anew_and_never_over_another(tmp_path: Path) -> None:
+    for name in ("Makefile", ".env.example"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    command = ["make", "env", f"PYTHON={sys.executable}"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    made = tmp_path / ".env"
+    assert made.stat().st_mode & 0o777 == 0o600
+    found = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", made.read_text(), re.MULTILINE))
+    assert set(found) == SECRETS
+    assert len(set(found.values())) == len(SECRETS)
+    assert all(re.fullmatch("[0-9a-f]{48}", secret) for secret in found.values())
+    before = made.read_text()
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode != 0
+    assert "not overwritten" in again.stderr
+    assert made.read_text() == before
 
 
 def test_secrets_are_on_no_command_line() -> None:
