@@ -1,4 +1,4 @@
-"""How processes log: one JSON object a line, or coloured lines for people at a terminal. Never a reason to fail."""
+"""How processes log: one JSON object a line, or lines for people, coloured at a terminal. Never a reason to fail."""
 
 import logging
 import sys
@@ -20,7 +20,7 @@ def configure(format: Literal["json", "console"]) -> None:
     json = format == "json"
     last: list[structlog.types.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     last += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()] if json else []
-    last += [] if json else [structlog.dev.ConsoleRenderer()]
+    last += [] if json else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=OURS, processors=last))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)

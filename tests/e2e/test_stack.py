@@ -223,6 +223,13 @@ def test_secrets_are_readable_by_their_owner_alone(mint: Mint) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
+def test_log_files_are_plain_text(mint: Mint) -> None:
+    logs = {path.name: path.read_text(errors="replace") for path in mint.data.glob("logs/*.log")}
+    assert {"api.log", "worker-1.log", "seaweedfs.log", "valkey.log", "up.log"} <= set(logs)
+    assert [name for name, text in logs.items() if "\x1b" in text] == []
+    assert "Application startup complete" in logs["api.log"]
+
+
 def test_ctrl_c_during_a_wait_leaves_the_job_which_can_then_be_cancelled(mint: Mint, model: str) -> None:
     dataset = mint.json("datasets", "list")["data"][-1]["id"]
     waiting = mint.start("train", dataset, "--steps", "1000000")
