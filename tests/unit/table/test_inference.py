@@ -124,6 +124,23 @@ def test_parquet_types_are_kept(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("values", "kind", "decimals"),
+    [
+        (RNG.integers(6 * 10**10, 7 * 10**10, N) / 100, pa.float64(), 2),
+        (RNG.integers(600_000, 900_000, N) / 100, pa.float32(), 2),
+        (RNG.integers(4 * 10**6, 6 * 10**6, N) / 4, pa.float32(), 2),
+        (RNG.integers(0, 9_000, N) * 0.1, pa.float64(), 1),
+        (RNG.integers(0, 9_000, N) * 1.0, pa.float32(), 0),
+        (RNG.normal(size=N), pa.float64(), None),
+    ],
+)
+def test_decimals_are_counted_at_any_size(tmp_path: Path, values: Any, kind: pa.DataType, decimals: int | None) -> None:
+    table = pa.table({"x": pa.array(values).cast(kind, safe=False)})
+    found, _ = ingest(tmp_path, "t.parquet", table)
+    assert columns(found)["x"]["decimals"] == decimals
+
+
 def test_types_that_the_first_lines_do_not_show_are_found(tmp_path: Path) -> None:
     """A column that is whole for 100,000 rows and then is not must not be cut to whole numbers."""
     values = [str(i % 1000) for i in range(100_000)] + ["0.5"] * 10

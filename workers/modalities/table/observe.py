@@ -190,9 +190,11 @@ def _float_decimals(values: np.ndarray, kind: pa.DataType) -> set[int]:
     if pa.types.is_decimal(kind):
         return {kind.scale}
     some = np.abs(values[:20_000])
-    tolerance = 1e-4 if kind.bit_width == 32 else 1e-9
+    # Half a unit in the last place is what storing a decimal costs; doubles are often computed, and lose a few units.
+    single = kind.bit_width < 64
+    ulp = np.spacing(some.astype(kind.to_pandas_dtype())).astype(float) * (0.51 if single else 4)
     for digits in range(10):
-        if np.all(np.abs(some - np.round(some, digits)) <= tolerance * 10.0**-digits * np.maximum(1, some)):
+        if np.all(np.abs(some - np.round(some, digits)) <= np.maximum(ulp, 1e-9 * 10.0**-digits)):
             return {digits}
     return {99}
 
