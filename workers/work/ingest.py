@@ -6,9 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from service.errors import Rejected
 from service.modalities import MODALITIES, spec, specs
 from service.storage.objects import Missing, ObjectStore
+from service.usecases.invalid import from_validation
 from workers.modalities import Split, modality
 from workers.work.bench import Bench
 
@@ -64,6 +67,7 @@ def ingest(payload: dict[str, Any], bench: Bench) -> dict[str, Any]:
         name = payload["modality"] or recognised(upload, source["filename"])
         if name not in MODALITIES:
             raise Rejected("unknown_modality", f"There is no modality {name!r} here.")
+        refuse_options(name, payload["options"])
         sink = Sink(bench.store, payload["prefix"], folder)
         found = modality(name).ingest(upload, source["filename"], payload["options"], SEED, sink, bench.line.progress)
     return {
@@ -74,6 +78,15 @@ def ingest(payload: dict[str, Any], bench: Bench) -> dict[str, Any]:
         "warnings": list(found.warnings),
         "parts": sorted(sink.parts, key=lambda part: str(part["key"])),
     }
+
+
+def refuse_options(name: str, options: dict[str, Any]) -> None:
+    """Raises Rejected for options that were accepted while nobody knew of which modality the upload would be."""
+    try:
+        spec(name).dataset_options.model_validate(options)
+    except ValidationError as error:
+        detail = from_validation(error, "options").detail
+        raise Rejected("invalid_options", f"The upload was read as {spec(name).title.lower()}. {detail}") from None
 
 
 def recognised(upload: Path, filename: str) -> str:

@@ -94,7 +94,7 @@ class Yard:
         self.workers.append(worker)
         return worker
 
-    def ingest(self, text: str, modality: str | None = "tiny") -> str:
+    def ingest(self, text: str, modality: str | None = "tiny", options: dict[str, Any] | None = None) -> str:
         """An upload that waits to be read; returns the job's id."""
         dataset_id = new_id("ds")
         key = f"projects/{self.project}/datasets/{dataset_id}/source/up"
@@ -107,7 +107,7 @@ class Yard:
                 created_at=time.time(),
                 name="d",
                 status="ingesting",
-                options={},
+                options=options or {},
                 bytes=len(body),
                 filename="d.tiny",
                 source_key=key,
