@@ -62,7 +62,7 @@ def answer(request: dict[str, Any], bench: Bench, samplers: Samplers) -> None:
     line = bench.line
     try:
         line.check()
-        result = work(request, bench, samplers)
+        line.end("result", value=work(request, bench, samplers))
     except Stop:
         line.end(ANSWERS[line.asked or "cancel"])
     except MintageError as error:
@@ -76,8 +76,6 @@ def answer(request: dict[str, Any], bench: Bench, samplers: Samplers) -> None:
         sys.stderr.flush()
         code, message = failure(error, request)
         line.end("failure", code=code, message=message)
-    else:
-        line.end("result", value=result)
 
 
 def failure(error: Exception, request: dict[str, Any]) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import time
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
+from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -151,10 +152,10 @@ class Run:
 
     def _say(self, progress: Progress) -> None:
         self._far(progress.step)
-        values = dict(progress.metrics or {})
+        values = {name: value for name, value in (progress.metrics or {}).items() if isfinite(value)}  # JSON has no NaN
         stride = max(1, self.steps // EVALUATIONS)
         if progress.step % stride == 0:
-            values |= self.training.evaluate()
+            values |= {name: value for name, value in self.training.evaluate().items() if isfinite(value)}
         elif time.monotonic() - self._told < METRICS_SECONDS:
             return
         if values:

@@ -12,6 +12,7 @@ from tests.integration.workers.conftest import Yard
 BAD = {
     "reject": ("too_silly", "This file is too silly."),
     "bug": ("internal_error", "Something unexpected went wrong"),
+    "unjson": ("internal_error", "Something unexpected went wrong"),
     "hog": ("ingest_out_of_memory", "more memory than is allowed"),
     "segfault": ("worker_lost", "SIGSEGV"),
 }
@@ -34,6 +35,14 @@ def test_bad_uploads_are_rejected_with_a_sentence_and_the_next_one_succeeds(yard
         assert (dataset.status, dataset.error) == ("rejected", error)
     assert worker.process.is_running()
     assert "ZeroDivisionError: a secret" in worker.log.read_text()
+
+
+def test_options_that_only_another_modality_takes_are_named_to_the_user(yard: Yard) -> None:
+    yard.worker("cpu")
+    job = yard.wait(yard.ingest("PK\x03\x04", modality=None, options={"delimiter": ";"}))
+    error = job.error or {}
+    assert error["code"] == "invalid_options"
+    assert "options.delimiter" in error["message"]
 
 
 def test_an_upload_that_takes_for_ever_is_given_up(yard: Yard) -> None:

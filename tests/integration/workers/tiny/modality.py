@@ -18,7 +18,8 @@ class Tiny:
     def ingest(
         self, source: Path, filename: str, options: Json, seed: int, sink: PartSink, progress: Progress
     ) -> Ingested:
-        words, name = source.read_text().split()[1:], "x"
+        name: object = "x"
+        words = source.read_text().split()[1:]
         match words[:1]:
             case ["reject"]:
                 raise Rejected("too_silly", "This file is too silly.")
@@ -35,6 +36,8 @@ class Tiny:
                 words = words[1:]
             case ["nul"]:
                 words, name = words[1:], "x\0y"
+            case ["unjson"]:
+                words, name = words[1:], np.float32(1)
         numbers = np.array([float(word) for word in words], dtype=np.float32)
         with sink.part("train", ".safetensors") as path:
             save_file({"x": numbers}, path)
