@@ -11,6 +11,7 @@ import pytest
 
 from service.errors import Rejected
 from tests.unit.table.tables import columns, csv, ingest, rows
+from workers.modalities.table.writing import as_text
 
 RNG = np.random.default_rng(1)
 N = 200
@@ -97,6 +98,26 @@ def test_decimal_commas_are_read(tmp_path: Path) -> None:
     assert columns(found)["price"]["type"] == "float"
     assert columns(found)["price"]["decimals"] == 2
     assert set(rows(dataset)["name"].to_pylist()) == {f"Müller{i}" for i in range(4)}
+
+
+@pytest.mark.parametrize(("places", "kind"), [(0, "integer"), (2, "float")])
+def test_commas_between_thousands_are_read_and_written(tmp_path: Path, places: int, kind: str) -> None:
+    numbers = [round((i * 7919 % 99_991) ** 1.5 / 100, places) for i in range(N)]
+    text = "n,price\n" + "".join(f'{i % 9},"{x:,.{places}f}"\n' for i, x in enumerate(numbers))
+    found, dataset = ingest(tmp_path, "t.csv", text)
+    column = columns(found)["price"]
+    assert column["type"] == kind
+    assert column["maximum"] == max(numbers)
+    stored = rows(dataset)["price"].combine_chunks()
+    assert sorted(stored.to_pylist()) == sorted(numbers)
+    assert sorted(as_text(stored, column).to_pylist()) == sorted(f"{x:,.{places}f}" for x in numbers)
+
+
+def test_a_comma_before_three_decimals_stays_a_comma_where_others_have_two(tmp_path: Path) -> None:
+    text = "n,x\n" + "".join(f'{i % 9},"{i * 37 % 91},{i % 90 + 10}"\n' for i in range(N)) + '3,"1,580"\n'
+    found, _ = ingest(tmp_path, "t.csv", text)
+    assert columns(found)["x"]["type"] == "float"
+    assert columns(found)["x"]["maximum"] < 91
 
 
 def test_parquet_types_are_kept(tmp_path: Path) -> None:

@@ -53,7 +53,10 @@ def _first_pass(upload: Source, options: Mapping[str, Any], progress: Progress) 
     seen: list[Observed] = []
     spread = Spread()
     for chunk in upload.chunks():
-        seen = seen or [Observed(item.name, item.type, upload.tokens) for item in chunk.schema]
+        seen = seen or [
+            Observed(item.name, item.type, upload.tokens, grouping=upload.layout.get("delimiter", ",") == ",")
+            for item in chunk.schema
+        ]
         for column, array in zip(seen, chunk.columns, strict=True):
             column.add(array.combine_chunks())
         spread.add(chunk)
@@ -147,7 +150,8 @@ def converted(array: pa.Array, column: Column) -> pa.Array:
         return _scattered(times, text).cast(target)
     if pa.types.is_boolean(target):
         return pc.equal(pc.utf8_lower(text), "true")
-    return pc.cast(pc.replace_substring(text, ",", ".") if column.get("comma") else text, target)
+    plain = observe.plain_number(text, column.get("comma", False), column.get("grouped", False))
+    return pc.cast(plain, target)
 
 
 def _scattered(values: pa.Array, like: pa.Array) -> pa.Array:

@@ -125,6 +125,8 @@ def _number(seen: Observed, arrow: str, reason: str) -> Column:
         not (pa.types.is_floating(seen.kind) or pa.types.is_decimal(seen.kind)) if not seen.textual else seen.integer
     )
     more: Column = {"minimum": seen.minimum, "maximum": seen.maximum}
+    if seen.grouped:
+        more["grouped"] = True
     if not whole:
         digits = max(seen.decimals, default=0)
         more |= {
@@ -135,19 +137,24 @@ def _number(seen: Observed, arrow: str, reason: str) -> Column:
     levels = {k: v for k, v in (seen.levels or {}).items() if k not in seen.maybe} if seen.levels is not None else None
     filled = seen.rows - seen.missing_count
     if levels and len(levels) <= FEW_LEVELS and filled >= 10 * len(levels):
-        named = _numeric_levels(levels, whole, seen.comma)
+        named = _numeric_levels(levels, whole, seen)
         if named and all(math.isfinite(level) for level in named):
             more["levels"] = _ordered(named)
     return _entry(seen, "integer" if whole else "float", arrow, reason, **more)
 
 
-def _numeric_levels(levels: Mapping[Any, int], whole: bool, comma: bool) -> dict[Any, int]:
+def _numeric_levels(levels: Mapping[Any, int], whole: bool, seen: Observed) -> dict[Any, int]:
     out: dict[Any, int] = {}
     for level, count in levels.items():
-        text = str(level).strip().replace(",", ".") if comma else level
-        number = int(text) if whole else float(text)
+        number = _parsed(level, whole, seen)
         out[number] = out.get(number, 0) + count
     return out
+
+
+def _parsed(level: Any, whole: bool, seen: Observed) -> int | float:
+    if isinstance(level, str):
+        level = level.strip().replace(",", "" if seen.grouped else ".")
+    return int(level) if whole else float(level)
 
 
 def _constant(seen: Observed, arrow: str) -> Column:
@@ -196,9 +203,8 @@ def _constant_text(seen: Observed) -> Column:
     arrow = number["arrow"] if number else "string"
     (value,) = seen.levels or {None: 0}
     if number and value is not None:
-        plain = str(value).strip().replace(",", ".") if seen.comma else str(value).strip()
-        value = int(plain) if number["type"] == "integer" else float(plain)
-    extra = {key: number[key] for key in ("decimals", "fixed", "comma") if number and key in number}
+        value = _parsed(value, number["type"] == "integer", seen)
+    extra = {key: number[key] for key in ("decimals", "fixed", "comma", "grouped") if number and key in number}
     return _entry(seen, "constant", arrow, "Every value is the same.", value=value, **extra)
 
 

@@ -17,6 +17,7 @@ PREFIX_BYTES = 4 << 20
 MISSING = frozenset(
     ["", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "-nan", "-NaN"]
 )
+GROUPED = r"^[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?$"  # 1,580 or 1,580.25, and 727 among such
 # Missing only where everything else is a number, a date or a boolean; elsewhere they are levels as good as any.
 MAYBE_MISSING = frozenset(
     ["?", "-", "--", ".", "*", "none", "na", "unknown", "Unknown", "missing", "Missing", "inf", "-inf", "Inf", "-Inf"]
@@ -39,7 +40,9 @@ class Observed:
     decimals: set[int] = field(default_factory=set)
     integer: bool = True
     number: bool = True
-    comma: bool = False
+    comma: bool = False  # the decimals follow a comma
+    grouping: bool = False  # whether commas between groups of three digits are to be expected
+    grouped: bool = False
     formats: list[str] | None = None
     fraction: int = 0
     pad: bool = True
@@ -114,9 +117,13 @@ class Observed:
             return
         numbers = cast(text, pa.float64())
         if numbers is None:
-            text = pc.replace_substring(text, ",", ".")
-            numbers, self.comma = cast(text, pa.float64()), True
-        if numbers is None or not pc.all(pc.is_finite(numbers)).as_py():
+            if self.grouping and not self.comma and _all_match(text, GROUPED):
+                self.grouped = True
+            else:
+                self.comma = True
+            text = plain_number(text, self.comma, self.grouped)
+            numbers = cast(text, pa.float64())
+        if numbers is None or (self.comma and self.grouped) or not pc.all(pc.is_finite(numbers)).as_py():
             self.number = False
             return
         whole = cast(text, pa.int64()) if self.integer else None
@@ -184,6 +191,15 @@ def cast(text: pa.Array, kind: pa.DataType) -> pa.Array | None:
         return pc.cast(text, kind)
     except pa.ArrowInvalid:
         return None
+
+
+def plain_number(text: pa.Array, comma: bool, grouped: bool) -> pa.Array:
+    """Numbers as computers write them."""
+    return pc.replace_substring(text, ",", "" if grouped else ".") if comma or grouped else text
+
+
+def _all_match(text: pa.Array, pattern: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(text, pattern)).as_py())
 
 
 def _float_decimals(values: np.ndarray, kind: pa.DataType) -> set[int]:

@@ -106,8 +106,15 @@ def as_text(array: pa.Array, column: Column) -> pa.Array:
         digits = column.get("decimals")
         fixed = column.get("fixed") and digits is not None and digits <= 12
         text = (array.cast(pa.decimal128(38, digits), safe=False) if fixed else array).cast(pa.string())
-        return pc.replace_substring(text, ".", ",") if column.get("comma") else text
-    return array.cast(pa.string())
+        return pc.replace_substring(text, ".", ",") if column.get("comma") else _grouped(text, column)
+    return _grouped(array.cast(pa.string()), column)
+
+
+def _grouped(text: pa.Array, column: Column) -> pa.Array:
+    """Thousands set apart by commas, where the upload did so: from the right, one comma a round."""
+    for _ in range(6 if column.get("grouped") else 0):
+        text = pc.replace_substring_regex(text, r"^([+-]?\d+)(\d{3})", r"\1,\2")
+    return text
 
 
 def write_file(path: Path, format: str, schema: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
