@@ -16,7 +16,7 @@ from service.api.openapi import describe
 from service.api.streaming import Slots
 from service.bootstrap import Context, bootstrap
 from service.logs import configure
-from service.pages import landing
+from service.pages import landing, reference
 from service.usecases import sweep
 
 THREADS = 64  # requests in work at one time; more wait
@@ -28,14 +28,13 @@ def create_app(context: Context, sweeping: bool = False) -> FastAPI:
     app = FastAPI(
         lifespan=_lifespan(context, sweeping),
         redirect_slashes=False,
-        docs_url="/docs",
+        docs_url=None,  # service.pages.reference
         redoc_url=None,
-        swagger_ui_parameters={"persistAuthorization": True},
     )
     app.state.context, app.state.meters, app.state.stopping = context, meters, threading.Event()
     app.add_middleware(Front, max_body_bytes=context.settings.max_body_bytes, meters=meters)
     problems.install(app)
-    for part in (datasets, uploads, jobs, events, models, modalities, health, landing):
+    for part in (datasets, uploads, jobs, events, models, modalities, health, landing, reference):
         app.include_router(part.router)
     describe(app)
     return app

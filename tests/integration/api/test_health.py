@@ -1,5 +1,6 @@
 """Health, readiness and metrics; and what users see while database, bucket or broker are down."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -41,6 +42,21 @@ def test_a_healthy_server_says_so_without_a_key(api: Api) -> None:
     assert nobody.get("/readyz").json() == ready
     assert nobody.get("/").status_code == 200
     assert "/docs" in nobody.get("/").text
+
+
+def test_the_reference_needs_nothing_but_this_server(lite: Api) -> None:
+    nobody = lite.client(None)
+    page = nobody.get("/docs")
+    assert page.status_code == 200
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    loaded = re.findall(r"""(?:src|href)=["']([^"']+)""", page.text)
+    assert {name.rpartition(".")[2] for name in loaded} == {"js", "css", "png"}
+    for name in loaded:
+        answer = nobody.get(name)
+        assert (answer.status_code, len(answer.content) > 1_000) == (200, True), name
+    assert "https://" not in page.text
+    assert "/openapi.json" in page.text
+    refused(nobody.get("/docs/redoc.standalone.js"), 404, "not_found")
 
 
 def test_without_the_broker_jobs_are_taken_and_wait(sqlite_context: Context, serve: Serve) -> None:
