@@ -5,6 +5,7 @@ every change is guarded by the state that it starts from."""
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from itertools import groupby, zip_longest
 
@@ -24,6 +25,7 @@ TIDY_SECONDS = 30.0
 PREVIEW_SECONDS = 3600.0
 ANSWER_SECONDS = 48 * 3600.0
 UPLOAD_SECONDS = 2 * 86_400.0
+FINALIZE_SECONDS = 10.0  # in one sweep: each may wait long for a bucket that is away
 UNFINISHED = (State.QUEUED, State.RUNNING)
 log = structlog.get_logger()
 
@@ -45,14 +47,25 @@ def _repeat(context: Context, stop: threading.Event, work: Callable[[Context], N
         try:
             work(context)
         except Exception as error:  # noqa: BLE001  # a loop that ended would leave jobs lying for ever
-            log.warning("sweep failed", work=work.__name__, error=f"{type(error).__name__}: {error}")
+            _complain(work, error)
+
+
+def _guarded(work: Callable[..., object], *arguments: object) -> None:
+    """Do it; where it fails, what comes after it is not kept waiting, and the next sweep tries again."""
+    try:
+        work(*arguments)
+    except Exception as error:  # noqa: BLE001  # a bucket that is away, for one
+        _complain(work, error)
+
+
+def _complain(work: Callable[..., object], error: Exception) -> None:
+    log.warning("sweep failed", work=work.__name__, error=f"{type(error).__name__}: {error}")
 
 
 def reconcile(context: Context) -> None:
-    """What jobs wait for."""
-    take_back(context)
-    end_jobs(context)
-    ring_all(context)
+    """What jobs wait for; the bucket, which may keep one waiting, comes last."""
+    for step in (take_back, ring_all, end_jobs):
+        _guarded(step, context)
 
 
 def take_back(context: Context) -> None:
@@ -80,13 +93,19 @@ def end_jobs(context: Context) -> None:
             .where(Job.state == State.RUNNING, Job.kind == JobKind.GENERATE, Job.units_done >= Job.units_total)
             .limit(AT_ONCE)
         ).all()
-    for job_id in whole:
-        finalize(context, job_id)
     for job_id in asked:
-        with context.database.begin() as session:
-            job = moves.hold(session, job_id, skip=True)
-            if job is not None:
-                moves.cancel_if_idle(session, job)
+        _guarded(_cancel, context, job_id)
+    end = time.monotonic() + FINALIZE_SECONDS
+    for job_id in whole:
+        if time.monotonic() < end:
+            _guarded(finalize, context, job_id)
+
+
+def _cancel(context: Context, job_id: str) -> None:
+    with context.database.begin() as session:
+        job = moves.hold(session, job_id, skip=True)
+        if job is not None:
+            moves.cancel_if_idle(session, job)
 
 
 def ring_all(context: Context) -> None:
@@ -161,9 +180,8 @@ def _queues_that_lost_some(context: Context, long_ago: ColumnElement[bool]) -> l
 
 def tidy(context: Context) -> None:
     """What has no use any more: trash, previews, old answers, uploads that were never completed."""
-    _forget(context)
-    _abort_uploads(context)
-    _empty_trash(context)
+    for step in (_forget, _abort_uploads, _empty_trash):
+        _guarded(step, context)
 
 
 def _forget(context: Context) -> None:
@@ -181,13 +199,17 @@ def _abort_uploads(context: Context) -> None:
         old = select(Upload).where(Upload.completed_at.is_(None), Upload.created_at < now() - UPLOAD_SECONDS)
         uploads = session.scalars(old.limit(AT_ONCE)).all()
     for upload in uploads:
-        try:
-            context.storage.abort_multipart(upload.key, upload.s3_upload_id)
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in {"NoSuchUpload", "404"}:
-                raise
-        with context.database.begin() as session:
-            session.execute(delete(Upload).where(Upload.id == upload.id, Upload.completed_at.is_(None)))
+        _guarded(_abort_upload, context, upload)
+
+
+def _abort_upload(context: Context, upload: Upload) -> None:
+    try:
+        context.storage.abort_multipart(upload.key, upload.s3_upload_id)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") not in {"NoSuchUpload", "404"}:
+            raise
+    with context.database.begin() as session:
+        session.execute(delete(Upload).where(Upload.id == upload.id, Upload.completed_at.is_(None)))
 
 
 def _empty_trash(context: Context) -> None:
@@ -196,6 +218,10 @@ def _empty_trash(context: Context) -> None:
             select(Trash.prefix).where(Trash.due_at <= now()).order_by(Trash.due_at).limit(AT_ONCE)
         ).all()
     for prefix in due:
-        context.storage.delete(prefix)
-        with context.database.begin() as session:
-            session.execute(delete(Trash).where(Trash.prefix == prefix))
+        _guarded(_empty, context, prefix)
+
+
+def _empty(context: Context, prefix: str) -> None:
+    context.storage.delete(prefix)
+    with context.database.begin() as session:
+        session.execute(delete(Trash).where(Trash.prefix == prefix))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from sqlalchemy import select, update
 
 from service.bootstrap import Context
@@ -15,6 +16,7 @@ from service.db.database import now
 from service.db.tables import Dataset, Event, Job, Metric, Model, Project, Trash, Unit
 from service.domain.ids import new_id
 from service.domain.states import JobKind, State
+from service.storage.objects import ObjectStore
 from service.usecases import moves, sweep, units
 from service.usecases.opening import open_job
 
@@ -440,3 +442,39 @@ def test_an_end_empties_the_trash_when_it_is_due(context: Context, project: str)
     assert list(context.storage.keys(f"projects/{project}/jobs/x/")) == []
     with context.database.read() as session:
         assert session.scalars(select(Trash.prefix)).all() == [f"projects/{project}/jobs/y/"]
+
+
+def test_a_bucket_that_is_away_keeps_no_other_work_of_the_sweep_waiting(context: Context, project: str) -> None:
+    whole, cancelled, waiting = (
+        generate_job(context, project, 1),
+        train_job(context, project),
+        train_job(context, project),
+    )
+    got = claimed(context, whole)
+    with context.database.begin() as session:
+        done = {"key": got.payload["key"], "rows": 10, "bytes": 5, "sha256": "0"}
+        session.execute(update(Unit).where(Unit.id == got.unit_id).values(state=State.SUCCEEDED, result=done))
+        session.execute(update(Job).where(Job.id == whole).values(units_done=1))
+        session.execute(update(Job).where(Job.id == cancelled).values(cancel_requested_at=now()))
+    sweep.reconcile(replace(context, storage=nowhere()))
+    assert row(context, Job, whole).state == State.RUNNING
+    assert row(context, Job, cancelled).state == State.CANCELLED
+    assert unit_of(context, waiting).rung_at is not None
+    sweep.reconcile(context)
+    assert row(context, Job, whole).state == State.SUCCEEDED
+
+
+def nowhere() -> ObjectStore:
+    """A bucket that is away, and that is not asked twice."""
+    store = ObjectStore("b", endpoint_url="http://127.0.0.1:9", access_key="a", secret_key="b")
+    store._options["config"] = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
+    return store
+
+
+def test_trash_that_cannot_be_emptied_keeps_no_other_waiting(context: Context, project: str) -> None:
+    context.storage.put(f"projects/{project}/jobs/x/a", b"1")
+    with context.database.begin() as session:
+        moves.trash(session, "too-short", -1.0)  # refused as too short a prefix
+        moves.trash(session, f"projects/{project}/jobs/x/", 0.0)
+    sweep.tidy(context)
+    assert list(context.storage.keys(f"projects/{project}/jobs/x/")) == []
