@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import structlog
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from service.bootstrap import Context
 from service.db.database import now
@@ -103,14 +102,13 @@ class Supervisor:
     def _previews(self, stop: threading.Event) -> None:
         """A preview does not wait behind a training: where no slot is free to hear its doorbell, it is looked for."""
         while not stop.wait(PREVIEW_LOOK_SECONDS):
-            self._samplers.reap()
-            if self._busy < self.slots or self.draining():
-                continue
             try:
-                for unit_id in self._waiting(Unit.kind == JobKind.PREVIEW):
-                    self._run(unit_id)
-            except (SQLAlchemyError, OSError) as error:
-                log.warning("looking for previews failed", error=type(error).__name__)
+                self._samplers.reap()
+                if self._busy >= self.slots and not self.draining():
+                    for unit_id in self._waiting(Unit.kind == JobKind.PREVIEW):
+                        self._run(unit_id)
+            except Exception as error:  # noqa: BLE001  # a thread that ended would let previews wait for ever
+                log.warning("looking for previews failed", error=f"{type(error).__name__}: {error}")
 
     def _waiting(self, which: ColumnElement[bool]) -> list[str]:
         """The first few units that could be claimed now."""
