@@ -254,6 +254,31 @@ def test_constants_texts_and_keys_are_missing_where_other_columns_say_so(tmp_pat
         np.testing.assert_array_equal(np.array(made[name].is_valid()), there, err_msg=name)
 
 
+def test_integers_at_the_edges_of_their_types_stay_within_them(tmp_path: Path) -> None:
+    last, n = 2**63 - 1, 400
+    table = pa.table(
+        {
+            "sentinel": pa.array([last if i % 3 == 0 else int(x) for i, x in enumerate(RNG.integers(0, 10**6, n))]),
+            "lowest": pa.array([-(2**63) if i % 3 == 0 else int(x) for i, x in enumerate(RNG.integers(0, 10**6, n))]),
+            "short_id": pa.array(np.arange(n), pa.int16()),
+            "negative_id": pa.array(np.arange(n) - 1000, pa.int64()),
+            "large_id": pa.array(np.arange(n) + last - n, pa.int64()),
+            "unsigned": pa.array(np.arange(n) * 37 % 211, pa.uint64()),
+        }
+    )
+    found, dataset = ingest(tmp_path, "t.parquet", table)
+    kinds = [column["type"] for column in found.schema["columns"]]
+    assert kinds == ["integer", "integer", *["identifier"] * 3, "integer"]
+    sampler = trained(dataset, tmp_path / "model", steps=5)
+    sampler.write(tmp_path / "out.parquet", 0, 40_000, 0, "parquet", {}, no_progress)
+    out = pq.read_table(tmp_path / "out.parquet")
+    for name in ("sentinel", "lowest", "unsigned"):
+        assert pc.min_max(out[name]).as_py() == pc.min_max(table[name]).as_py()
+    assert out["short_id"].to_pylist() == list(range(400, 40_400))
+    assert out["negative_id"].to_pylist()[:3] == [-600, -599, -598]
+    assert pc.count_distinct(out["large_id"]).as_py() == 40_000
+
+
 def test_values_are_written_to_csv_as_the_upload_wrote_them(tmp_path: Path) -> None:
     def line(i: int) -> str:
         gone = "n/a" if i % 2 else i * 11 % 47

@@ -58,6 +58,8 @@ NO_ROWS = parquet_bytes(people(5).slice(0, 0))
         ("unsupported_column", parquet_bytes(pa.table({"a\0": ["one", "two"]}))),
         ("unsupported_column", b'{"a": "u\\u0000"}\n' * 30),
         ("unsupported_column", b'{"a\\u0000": "u"}\n' * 30),
+        ("unsupported_column", parquet_bytes(pa.table({"a": pa.array([2**63 + 7] * 30, pa.uint64())}))),
+        ("unsupported_column", parquet_bytes(pa.table({"a": pa.array([2**63 + i for i in range(300)], pa.uint64())}))),
         ("malformed_json", b'{"a": 1}\n{"a": \n'),
         ("malformed_csv", b'a,b\n"never closed,' + b"x,1\n" * 2_000_000),
     ],

@@ -261,8 +261,17 @@ def from_floats(values: Floats, column: Column, missing: NDArray[np.bool_] | Non
     kind = storage_type(column)
     if pa.types.is_float64(kind):
         return pa.array(values, kind, mask=missing)
-    whole = pa.array(np.round(values).astype(np.int64), mask=missing)
+    whole = pa.array(_within(np.round(values), column), mask=missing)
     return whole.cast(pa.int32()).cast(kind) if pa.types.is_date(kind) else whole.cast(kind)
+
+
+def _within(values: Floats, column: Column) -> Ints:
+    """Whole floats as integers between the column's bounds, which are met exactly though floats may not hold them."""
+    out: Ints = np.nan_to_num(np.clip(values, -(2.0**63), 2.0**63 - 1024)).astype(np.int64)
+    if "minimum" in column and column["type"] == "integer":
+        out[values >= float(column["maximum"])] = column["maximum"]
+        out[values <= float(column["minimum"])] = column["minimum"]
+    return out
 
 
 def decimals_of(column: Column) -> int | None:

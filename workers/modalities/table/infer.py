@@ -290,6 +290,8 @@ def _identifier(seen: Observed, arrow: str, reason: str) -> Column:
     if seen.tokens and seen.textual:
         text = text.filter(pc.invert(pc.is_in(pc.utf8_trim_whitespace(text), pa.array(sorted(MISSING)))))
     whole = seen.maximum if isinstance(seen.maximum, int) and (seen.number or not seen.textual) else None
+    narrow = arrow in ("int8", "int16", "uint8", "uint16") or (arrow in ("int32", "uint32") and (whole or 0) > 2**30)
+    arrow = "int64" if narrow else arrow  # keys that are counted on may outgrow the upload's type
     return _entry(seen, "identifier", arrow, reason, pattern=patterns.fit(text, filled, whole))
 
 

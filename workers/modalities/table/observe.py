@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from service.errors import Rejected
 from workers.modalities.table import temporal
 
 MAX_LEVELS = 10_000  # a category with more distinct values is text: its values are too rare to be shared knowledge
@@ -160,6 +161,10 @@ class Observed:
                 self._extremes(finite)
                 self.decimals.update(_float_decimals(finite.to_numpy(zero_copy_only=False), self.kind))
         elif pa.types.is_integer(self.kind):
+            if pa.types.is_uint64(self.kind) and pc.max(values).as_py() >= 2**63:
+                raise Rejected(
+                    "unsupported_column", f"Column {self.name!r} holds whole numbers from 2^63 on; store them as text."
+                )
             self._extremes(pc.cast(values, pa.int64(), safe=False))
 
     def _extremes(self, numbers: pa.Array) -> None:

@@ -36,9 +36,9 @@ def named_like_key(name: str) -> bool:
 
 def fit(text: pa.Array, rows: int, maximum: int | None) -> dict[str, Any]:
     """The pattern of a key column: none of its values is kept, but the largest number where keys are counted up."""
-    if maximum is not None:
+    if maximum is not None and maximum < 2**62:
         return {"kind": "count", "prefix": "", "suffix": "", "width": 0, "next": int(maximum) + 1}
-    if not len(text):
+    if maximum is not None or not len(text):
         return _room([["d"]] * 8, rows)
     counted = _counted(text)
     if counted:
@@ -89,7 +89,7 @@ def _room(places: list[list[str]], rows: int) -> dict[str, Any]:
 def make(pattern: Pattern, index: np.ndarray, seed: int) -> pa.Array:
     """Keys of the rows with these global numbers (uint64): a bijection of the number, so no two rows share one."""
     if pattern["kind"] == "count":
-        numbers = pa.array((index + np.uint64(pattern["next"])).astype(np.int64))
+        numbers = pa.array(index.astype(np.int64) + pattern["next"])
         if not pattern["prefix"] and not pattern["suffix"] and not pattern["width"]:
             return numbers
         digits = pc.utf8_lpad(pc.cast(numbers, pa.string()), max(1, pattern["width"]), "0")
