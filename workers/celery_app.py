@@ -15,6 +15,7 @@ from service.bootstrap import bootstrap
 from service.queue.doorbell import celery
 from service.settings import Settings
 from service.usecases import sweep
+from workers.process import hide
 from workers.supervisor import Supervisor
 
 ALIVE_SECONDS = 5.0
@@ -56,6 +57,7 @@ def _on_logging(loglevel: int | str | None = None, **_: Any) -> None:
 
 def _on_init(sender: Any, **_: Any) -> None:
     global _main, _slots
+    hide()
     _main, _slots = os.getpid(), sender.concurrency if sender.pool_cls.__module__.endswith("thread") else 1
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     _drain_flag().unlink(missing_ok=True)

@@ -1,10 +1,14 @@
 """What a supervisor does beside its units."""
 
+import ctypes
+import subprocess
+import sys
 import threading
 
 from sqlalchemy import ColumnElement
 
 from service.bootstrap import Context
+from tests.integration.workers.conftest import environment
 from workers.supervisor import Supervisor
 
 
@@ -29,3 +33,33 @@ def test_previews_are_looked_for_again_after_a_failure(sqlite_context: Context) 
     Stumbling(sqlite_context, 0, lambda: False).watch(stop, previews=True)  # no slot is ever free
     assert looked_again.wait(5.0)
     stop.set()
+
+
+WORKER = """
+import subprocess, sys
+from celery import signals
+from workers import celery_app
+
+def peep():
+    script = "import os; print('MINTAGE_DATABASE_URL' in open(f'/proc/{os.getppid()}/environ').read())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    print((done.stdout or done.stderr).strip().splitlines()[-1])
+
+peep()
+signals.worker_init.send(type("Sender", (), {"concurrency": 1, "pool_cls": object}))
+peep()
+"""
+
+
+def without_privileges() -> None:
+    for capability in range(64):
+        ctypes.CDLL(None).prctl(24, capability)  # PR_CAPBSET_DROP: else root may read whatever it likes
+
+
+def test_a_child_cannot_read_its_supervisors_environment(sqlite_context: Context) -> None:
+    command = [sys.executable, "-c", WORKER]
+    env = environment(sqlite_context)
+    done = subprocess.run(command, env=env, preexec_fn=without_privileges, capture_output=True, text=True)
+    before, after = done.stdout.splitlines() or [done.stderr, ""]
+    assert before == "True"
+    assert "Permission denied" in after
