@@ -13,10 +13,11 @@ from workers.engine.checkpoints import Unusable
 from workers.engine.trainer import Progress, Trainer
 from workers.modalities import Dataset, Part, Stop, Training, modality
 from workers.work.bench import STORAGE_ERRORS, Bench
+from workers.work.line import GRACE
 
 METRICS_SECONDS = 1.0
 EVALUATIONS = 5  # over a run
-DRAIN_SECONDS = 20.0  # within which a last checkpoint must be saved, or the export be done
+DRAIN_SECONDS = 20.0  # within which a last checkpoint must be saved
 PACE = 0.9  # weight of the past in the moving average of seconds a step
 
 
@@ -30,7 +31,9 @@ def train(payload: dict[str, Any], attempt: int, bench: Bench) -> dict[str, Any]
         with Checkpoints(payload, attempt, bench, folder) as checkpoints:
             checkpoints.resume(training.trainer)
             Run(training, checkpoints, bench, config.time_limit_seconds).go()
+            checkpoints.save(training.trainer, wait=True)  # so that a lost export does not cost the last steps
         bench.line.check()
+        bench.line.grace = GRACE
         model = folder / "model"
         model.mkdir()
         bench.line.far(1.0, step=training.trainer.step, steps=training.trainer.settings.steps, eta_seconds=None)

@@ -125,6 +125,23 @@ def test_sigterm_drains_a_training_in_five_seconds_and_counts_as_no_failure(yard
     assert yard.unit(job_id).failures == 0
 
 
+def test_a_drain_during_the_export_loses_no_step(yard: Yard) -> None:
+    yard.with_settings(checkpoint_seconds=60.0)
+    worker = yard.worker()
+    job_id = yard.train(steps=20, export_pause=3.0, seed=3)
+    yard.until(lambda: has_checkpoint(yard, job_id), 20.0)
+    start = time.monotonic()
+    worker.process.send_signal(signal.SIGTERM)
+    worker.process.wait(10)
+    assert time.monotonic() - start < 2.9
+    unit = yard.unit(job_id)
+    assert (unit.state, unit.failures, (unit.checkpoint or {})["step"]) == (State.QUEUED, 0, 20)
+    yard.worker()
+    job = yard.wait(job_id)
+    assert job.state == State.SUCCEEDED, job.error
+    assert "Training goes on from step 20." in yard.messages(job_id)
+
+
 def test_a_cancelled_training_stops_within_two_seconds(yard: Yard) -> None:
     yard.with_settings(heartbeat_seconds=0.8)  # as it is by default
     worker = yard.worker()

@@ -7,6 +7,7 @@ from service.domain.modality import DatasetOptions, ModalitySpec, TrainConfig
 
 class TinyConfig(TrainConfig):
     pause: float = Field(0.0, description="Seconds that each step takes at least.")
+    export_pause: float = Field(0.0, description="Seconds that the export takes at least.")
     die_at: int | None = Field(None, description="The step at which every attempt kills its process.")
     memory_error_at: int | None = Field(None, description="The step at which memory runs out.")
     odd: bool = Field(False, description="Evaluate to a number of a name that PostgreSQL does not store.")

@@ -64,6 +64,7 @@ class TinyTraining:
         return None
 
     def export(self, directory: Path) -> Json:
+        time.sleep(self.config.export_pause)
         save_file(self.trainer.ema.state_dict(), directory / "generator.safetensors")
         save_file(self.trainer.discriminator.state_dict(), directory / "discriminator.safetensors")
         for name in ("codec.json", "config.json"):
