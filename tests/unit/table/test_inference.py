@@ -38,6 +38,19 @@ def typed(folder: Path, values: list[Any], **options: Any) -> dict[str, Any]:
         ([f"{1 + i % 12:02d}/{1 + i % 28:02d}/2019" for i in range(N)], "date", "date32[day]"),
         ([f"2020-02-{1 + i % 28:02d}T{i % 24:02d}:15:00Z" for i in range(N)], "datetime", "timestamp[us]"),
         ([f"2020-02-{1 + i % 28:02d} 10:00:00.{i % 1000:03d}" for i in range(N)], "datetime", "timestamp[us]"),
+        ([f"2020-02-{1 + i % 28:02d} {i % 24:02d}:15:00+00:00" for i in range(N)], "datetime", "timestamp[us]"),
+        (
+            [f"2020-02-{1 + i % 28:02d}T{i % 24:02d}:15:{i % 60:02d}+02:00" for i in range(N)],
+            "datetime",
+            "timestamp[us]",
+        ),
+        ([f"2020-02-{1 + i % 28:02d}T10:00:00.{i % 1000:03d}-0530" for i in range(N)], "datetime", "timestamp[us]"),
+        (
+            [f"0{1 + i % 9}/1{i % 10}/2024 {1 + i % 12:02d}:04 {'AP'[i % 2]}M" for i in range(N)],
+            "datetime",
+            "timestamp[us]",
+        ),
+        (["Infinity" if i % 50 == 0 else f"{x:.2f}" for i, x in enumerate(RNG.normal(size=N))], "float", "double"),
         ([i + 5000 for i in range(N)], "identifier", "int64"),
         ([f"C-{i:06d}" for i in range(N)], "identifier", "string"),
         ([str(uuid.UUID(int=int.from_bytes(RNG.bytes(16), "big"))) for _ in range(N)], "identifier", "string"),
@@ -57,6 +70,28 @@ def test_a_question_mark_among_numbers_is_missing(tmp_path: Path) -> None:
     assert column["type"] == "integer"
     assert column["missing"] == pytest.approx(0.1)
     assert column["missing_token"] == "?"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{0:%Y-%m-%d %H:%M:%S}+00:00",
+        "{0:%Y-%m-%dT%H:%M:%S}.{1:03d}-05:30",
+        "{0:%Y-%m-%dT%H:%M}+02",
+        "{0:%m/%d/%Y %I:%M %p}",
+        "{0:%Y-%m-%d %I:%M:%S %p}",
+        "{0.month}/{0.day}/2023 {0:%I:%M %p}",
+    ],
+)
+def test_times_come_back_as_they_were_written(tmp_path: Path, form: str) -> None:
+    start = datetime.datetime(2023, 1, 1)
+    written = [form.format(start + datetime.timedelta(seconds=i * 77_777), i % 1000) for i in range(N)]
+    if "{0.month}" in form:
+        written = [text.replace(" 0", " ") for text in written]
+    found, dataset = ingest(tmp_path, "t.csv", csv(x=written))
+    column = columns(found)["x"]
+    assert column["type"] == "datetime"
+    assert sorted(as_text(rows(dataset)["x"].combine_chunks(), column).to_pylist()) == sorted(written)
 
 
 def test_a_question_mark_among_words_is_a_level(tmp_path: Path) -> None:

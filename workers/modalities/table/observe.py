@@ -21,7 +21,33 @@ MISSING = frozenset(
 GROUPED = r"^[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?$"  # 1,580 or 1,580.25, and 727 among such
 # Missing only where everything else is a number, a date or a boolean; elsewhere they are levels as good as any.
 MAYBE_MISSING = frozenset(
-    ["?", "-", "--", ".", "*", "none", "na", "unknown", "Unknown", "missing", "Missing", "inf", "-inf", "Inf", "-Inf"]
+    [
+        "?",
+        "-",
+        "--",
+        ".",
+        "*",
+        "none",
+        "na",
+        "unknown",
+        "Unknown",
+        "missing",
+        "Missing",
+        "inf",
+        "-inf",
+        "Inf",
+        "-Inf",
+        "Infinity",
+        "-Infinity",
+        "infinity",
+        "-infinity",
+        "+inf",
+        "+Inf",
+        "+Infinity",
+        "+infinity",
+        "INF",
+        "-INF",
+    ]
 )
 
 
@@ -65,7 +91,8 @@ class Observed:
         if self.textual and self.tokens:
             values, counts = self._without_missing(values, counts)
         self._keep_prefix(array)
-        self._count_levels(values, counts)
+        if not pa.types.is_temporal(self.kind):
+            self._count_levels(values, counts)
         if len(values) and self.textual:
             self._add_text(values, counts)
         elif len(values):
@@ -142,7 +169,8 @@ class Observed:
         if self.formats is None:
             shapely = pc.match_substring_regex(text[:1000], r"\d.*[-/.: ].*\d")
             head = text[:1000] if pc.all(shapely).as_py() else text[:0]
-            self.formats = [f for f in temporal.FORMATS if len(head) and temporal.fits(head, f)]
+            likely = temporal.candidates(head[0].as_py()) if len(head) else ()
+            self.formats = [pattern for pattern in likely if temporal.fits(head, pattern)]
         self.formats = [pattern for pattern in self.formats if temporal.fits(text, pattern)]
         if self.formats:
             self.fraction = max(self.fraction, temporal.fraction_digits(text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -9,12 +11,22 @@ DATE_FORMATS = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y",
     "%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y",
 )  # fmt: skip
-TIME_FORMATS = ("%H:%M:%S", "%H:%M", "%H:%M:%SZ")
+TIME_FORMATS = ("%H:%M:%S", "%H:%M", "%H:%M:%SZ", "%I:%M:%S %p", "%I:%M %p")
 FORMATS = (
     *DATE_FORMATS,
     *(f"{date}{gap}{time}" for date in DATE_FORMATS[:7] for gap in (" ", "T") for time in TIME_FORMATS),
 )
-FRACTION = r"(:\d\d)[.](\d{1,6})(Z?)$"
+OFFSET = r"[+-]\d\d(:?\d\d)?$"  # from universal time
+FRACTION = rf"(:\d\d)[.](\d{{1,6}})(Z|{OFFSET[:-1]})?$"
+_NAMED = r":\d\d[.](?P<f>\d{1,6})(?:Z|[+-]\d\d(?::?\d\d)?)?$"
+
+
+def candidates(first: str) -> tuple[str, ...]:
+    """The formats a column may have whose first value this is. An offset is that of the whole column, or none is."""
+    offset = re.search(rf":\d\d(?:[.]\d{{1,6}})?({OFFSET})", first)
+    if not offset:
+        return FORMATS
+    return tuple(f + offset[1] for f in FORMATS if f.endswith(("%S", "%H:%M")))
 
 
 def fits(text: pa.Array, pattern: str) -> bool:
@@ -31,7 +43,7 @@ def fits(text: pa.Array, pattern: str) -> bool:
 
 def parse(text: pa.Array, pattern: str) -> pa.Array:
     """Timestamps in microseconds; fractions of a second are kept, whatever the format says of seconds."""
-    if not pattern.endswith(("%S", "%SZ")):
+    if "%S" not in pattern or "%p" in pattern:
         return pc.strptime(text, format=pattern, unit="us")
     whole = pc.strptime(pc.replace_substring_regex(text, FRACTION, r"\1\3"), format=pattern, unit="us")
     if (
@@ -39,18 +51,18 @@ def parse(text: pa.Array, pattern: str) -> pa.Array:
         or not pc.any(pc.match_substring_regex(text, FRACTION)).as_py()
     ):
         return whole
-    digits = pc.struct_field(pc.extract_regex(text, r"(?P<a>:\d\d)[.](?P<f>\d{1,6})(?P<z>Z?)$"), "f")
+    digits = pc.struct_field(pc.extract_regex(text, _NAMED), "f")
     micros = pc.cast(pc.utf8_rpad(pc.fill_null(digits, "0"), 6, "0"), pa.int64())
     return pc.add(whole, pc.cast(micros, pa.duration("us")))
 
 
 def is_date(pattern: str) -> bool:
-    return "%H" not in pattern
+    return "%H" not in pattern and "%I" not in pattern
 
 
 def fraction_digits(text: pa.Array) -> int:
     """Digits after the second in the longest value."""
-    found = pc.struct_field(pc.extract_regex(text, r":\d\d[.](?P<f>\d{1,6})Z?$"), "f")
+    found = pc.struct_field(pc.extract_regex(text, _NAMED), "f")
     return pc.max(pc.utf8_length(found)).as_py() or 0
 
 
