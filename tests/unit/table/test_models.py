@@ -2,6 +2,7 @@
 
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,35 @@ def test_integers_at_the_edges_of_their_types_stay_within_them(tmp_path: Path) -
     assert out["short_id"].to_pylist() == list(range(400, 40_400))
     assert out["negative_id"].to_pylist()[:3] == [-600, -599, -598]
     assert pc.count_distinct(out["large_id"]).as_py() == 40_000
+
+
+@pytest.mark.parametrize("distinct", [1, 7, 300])
+def test_every_type_of_a_parquet_file_comes_back(tmp_path: Path, distinct: int) -> None:
+    n = 300
+    some = np.arange(n) % distinct * 1_001 + 43_080_000
+    numbers = {
+        **{f"time32[{unit}]": pa.array(some % 86_400, pa.int32()).cast(pa.time32(unit)) for unit in ("s", "ms")},
+        **{f"time64[{unit}]": pa.array(some).cast(pa.time64(unit)) for unit in ("us", "ns")},
+        **{f"duration[{unit}]": pa.array(some).cast(pa.duration(unit)) for unit in ("s", "ns")},
+        "timestamp[ns]": pa.array(some * 10**9 + 7).cast(pa.timestamp("ns", "UTC")),
+        "date64": pa.array(some // 1000 * 86_400_000).cast(pa.date64()),
+        "decimal32": pa.array([Decimal(i % distinct) for i in range(n)], pa.decimal32(7, 2)),
+        "decimal256": pa.array([Decimal(i % distinct) for i in range(n)], pa.decimal256(60, 2)),
+        "json": pa.array([f'{{"a": {i % 7}}}' for i in range(n)], pa.json_()),
+        "other": pa.array(RNG.normal(size=n)),
+    }
+    _, dataset = ingest(tmp_path, "t.parquet", pa.table(numbers))
+    sampler = trained(dataset, tmp_path / "model", steps=2)
+    for format in ("parquet", "csv", "jsonl"):
+        sampler.write(tmp_path / f"out.{format}", 0, 50, 0, format, {}, no_progress)
+    out = pq.read_table(tmp_path / "out.parquet")
+    assert out.schema.field("time64[ns]").type == pa.time64("us")
+    assert {t.hour for t in out["time32[s]"].to_pylist()} <= set(range(24))
+    first = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    assert re.fullmatch(r"00:00:43[.]\d{6}", first["time64[us]"]), first
+    assert first["time64[us]"] in (tmp_path / "out.csv").read_text().splitlines()[1]
+    shown = json.loads(sampler.preview(1, 0))
+    assert shown["rows"][0][shown["columns"].index("time32[s]")].count(":") == 2
 
 
 def test_values_are_written_to_csv_as_the_upload_wrote_them(tmp_path: Path) -> None:

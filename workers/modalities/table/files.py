@@ -58,13 +58,22 @@ def _first_pass(upload: Source, options: Mapping[str, Any], progress: Progress) 
             for item in chunk.schema
         ]
         for column, array in zip(seen, chunk.columns, strict=True):
-            column.add(array.combine_chunks())
+            _observe(column, array)
         spread.add(chunk)
         progress(0.5 * upload.done_bytes(), upload.total_bytes)
     rows = seen[0].rows if seen else 0
     _check_rows(upload, rows, seen)
     columns = [infer.decide(column, wanted.get(column.name)) for column in seen]
     return columns, rows, spread
+
+
+def _observe(column: Observed, array: pa.ChunkedArray) -> None:
+    try:
+        column.add(array.combine_chunks())
+    except (pa.ArrowNotImplementedError, OverflowError) as error:
+        raise Rejected(
+            "unsupported_column", f"Column {column.name!r} holds values of type {column.kind}, which cannot be read."
+        ) from error
 
 
 def _check_rows(upload: Source, rows: int, seen: list[Observed]) -> None:

@@ -6,6 +6,7 @@ import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.json as pajson
@@ -79,10 +80,12 @@ def _json_tables(path: Path, encoding: str, known: dict[str, pa.DataType], done:
 def _json_table(block: bytes, explicit: dict[str, pa.DataType]) -> pa.Table:
     options = pajson.ParseOptions(explicit_schema=pa.schema(list(explicit.items())) if explicit else None)
     try:
-        return pajson.read_json(
+        table = pajson.read_json(
             pa.BufferReader(block), pajson.ReadOptions(use_threads=False, block_size=2 * BLOCK + 64), options
         )
-    except pa.ArrowInvalid:
+        table.validate(full=True)  # a surrogate may have come through as bytes that are no UTF-8
+        return table
+    except (pa.ArrowInvalid, UnicodeError):
         return _mixed_json_table(block)
 
 
@@ -104,8 +107,20 @@ def _mixed_json_table(block: bytes) -> pa.Table:
             )
         if len(kinds) > 1 and not kinds <= {int, float}:
             cells = [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in cells]
-        columns[name] = pa.array(cells, pa.float64() if float in kinds and kinds <= {int, float} else None)
+        columns[name] = _json_column(name, cells, pa.float64() if float in kinds and kinds <= {int, float} else None)
     return pa.table(columns)
+
+
+def _json_column(name: str, cells: list[Any], kind: pa.DataType | None) -> pa.Array:
+    try:
+        name.encode()
+        return pa.array(cells, kind)
+    except UnicodeEncodeError as error:
+        raise Rejected("malformed_json", "A text holds half of a surrogate pair; it is no valid Unicode.") from error
+    except (OverflowError, pa.ArrowInvalid) as error:
+        raise Rejected(
+            "unsupported_column", f"Column {name!r} holds whole numbers of more than 64 bits; write them as text."
+        ) from error
 
 
 def _line_blocks(path: Path, encoding: str) -> Iterator[bytes]:

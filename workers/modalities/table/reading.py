@@ -86,12 +86,12 @@ def _parquet(path: Path) -> Source:
     except (pa.ArrowInvalid, OSError) as error:
         raise Rejected("corrupt_file", "The Parquet file is damaged or was cut short; send it again.") from error
     for item in schema:
-        kind = item.type.value_type if pa.types.is_dictionary(item.type) else item.type
+        kind = _plain(item.type)
         if pa.types.is_nested(kind):
             raise Rejected(
                 "nested_column", f"Column {item.name!r} holds lists or structures; flatten it to plain values first."
             )
-        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        if kind in (pa.binary(), pa.large_binary(), pa.binary_view()) or pa.types.is_fixed_size_binary(kind):
             raise Rejected(
                 "unsupported_column", f"Column {item.name!r} holds bytes; leave it out or turn it into text."
             )
@@ -110,13 +110,25 @@ def _parquet_chunks(path: Path, done: list[int]) -> Iterator[pa.Table]:
         for batch in pq.ParquetFile(path).iter_batches(CHUNK_ROWS, use_threads=False):
             done[0] += batch.num_rows
             table = pa.Table.from_batches([batch])
-            yield table.cast(pa.schema([(item.name, _plain(item.type)) for item in table.schema]))
+            yield table.cast(pa.schema([(item.name, _plain(item.type)) for item in table.schema]), safe=False)
+    except pa.ArrowNotImplementedError as error:
+        raise Rejected("unsupported_column", f"A column's type cannot be read: {str(error)[:120]}.") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise Rejected("corrupt_file", "The Parquet file is damaged or was cut short; send it again.") from error
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """Dictionaries as their values, and every kind of text as plain text."""
+    """The value's type behind dictionaries and extensions, one kind of text, and times of microseconds at most."""
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(kind.storage_type)
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", kind.tz)
+    if pa.types.is_time64(kind):
+        return pa.time64("us")
+    if pa.types.is_duration(kind) and kind.unit == "ns":
+        return pa.duration("us")
     return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind

@@ -84,5 +84,6 @@ def rows_as_json(table: pa.Table, columns: list[Column]) -> dict[str, Any]:
     plain = []
     for column, array in zip(columns, table.columns, strict=True):
         array = array.combine_chunks()
-        plain.append((writing.as_text(array, column) if column["type"] in ("date", "datetime") else array).to_pylist())
+        times = column["type"] in ("date", "datetime") or column["arrow"].startswith("time")
+        plain.append((writing.as_text(array, column) if times else array).to_pylist())
     return {"columns": [column["name"] for column in columns], "rows": [list(row) for row in zip(*plain, strict=True)]}

@@ -99,6 +99,8 @@ def as_text(array: pa.Array, column: Column) -> pa.Array:
         return array
     if kind in ("date", "datetime"):
         return temporal.write(array.cast(pa.timestamp("us")), column["format"], column["fraction"], column["padded"])
+    if column["arrow"].startswith("time") and pa.types.is_integer(array.type):
+        return typed(array, column).cast(pa.string())
     if pa.types.is_boolean(array.type):
         no, yes = column.get("spelling") or ("false", "true")
         return pc.if_else(array, yes, no)
@@ -193,7 +195,7 @@ def _write_jsonl(path: Path, columns: list[Column], _: Mapping[str, Any], tables
 def _json_text(array: pa.Array, column: Column) -> pa.Array:
     if pa.types.is_boolean(array.type):
         text = pc.if_else(array, "true", "false")
-    elif (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) and output_type(column) != pa.string():
+    elif array.type in (pa.int64(), pa.float64()) and not column["arrow"].startswith(("string", "time")):
         text = array.cast(pa.string())
     else:
         coded = as_text(array, column).dictionary_encode()
