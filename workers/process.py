@@ -16,13 +16,12 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 from typing import IO, Any
 
 import structlog
 
 from service.settings import Settings
+from workers.scratch import Scratch
 from workers.work.line import STORAGE_LOST
 
 TAIL_LINES, LINE_CHARACTERS = 200, 2_000
@@ -81,8 +80,7 @@ class Child:
     """One running child."""
 
     def __init__(self, settings: Settings, spawner: Spawner, extra: Mapping[str, str] | None = None) -> None:
-        settings.work_dir.mkdir(parents=True, exist_ok=True)
-        self.scratch = Path(mkdtemp(prefix=f"child-{os.getpid()}-", dir=settings.work_dir))
+        self._scratch = Scratch(settings.work_dir)
         self.model: str | None = None  # that a sampler has loaded
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._messages: queue.Queue[Message | None] = queue.Queue()
@@ -93,7 +91,7 @@ class Child:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=environment(settings, self.scratch) | dict(extra or {}),
+            env=environment(settings, self._scratch.path) | dict(extra or {}),
             start_new_session=True,  # a group of its own, so that what it starts can be killed with it
         )
         stdout, stderr = self._process.stdout, self._process.stderr
@@ -154,7 +152,7 @@ class Child:
             with suppress(OSError, ValueError):
                 if pipe is self._process.stdin and pipe is not None:
                     pipe.close()
-        rmtree(self.scratch, ignore_errors=True)
+        self._scratch.remove()
 
     def _read(self, stdout: IO[str]) -> None:
         with stdout:
@@ -167,11 +165,3 @@ class Child:
         with stderr:
             while line := stderr.readline(LINE_CHARACTERS):
                 self._tail.append(line.rstrip("\n"))
-
-
-def clean(work_dir: Path) -> None:
-    """Remove the scratch folders of supervisors that are gone."""
-    for folder in work_dir.glob("child-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            rmtree(folder, ignore_errors=True)

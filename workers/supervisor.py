@@ -17,8 +17,9 @@ from service.usecases import sweep, units
 from workers.attempt import Attempt
 from workers.devices import Devices
 from workers.heart import Heart
-from workers.process import Child, Spawner, clean
+from workers.process import Child, Spawner
 from workers.samplers import Pool
+from workers.scratch import clean
 
 SAMPLED = (JobKind.GENERATE, JobKind.PREVIEW)
 PREVIEW_LOOK_SECONDS = 0.3

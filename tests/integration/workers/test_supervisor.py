@@ -1,6 +1,7 @@
 """What a supervisor does beside its units."""
 
 import ctypes
+import os
 import subprocess
 import sys
 import threading
@@ -9,6 +10,8 @@ from sqlalchemy import ColumnElement
 
 from service.bootstrap import Context
 from tests.integration.workers.conftest import environment
+from tests.servers import wait_until
+from workers.scratch import Scratch
 from workers.supervisor import Supervisor
 
 
@@ -63,3 +66,22 @@ def test_a_child_cannot_read_its_supervisors_environment(sqlite_context: Context
     before, after = done.stdout.splitlines() or [done.stderr, ""]
     assert before == "True"
     assert "Permission denied" in after
+
+
+LIFE = "import sys; from pathlib import Path; from workers.scratch import Scratch; Scratch(Path(sys.argv[1])); input()"
+
+
+def test_folders_left_by_another_life_go_and_those_in_use_stay(sqlite_context: Context) -> None:
+    folder = sqlite_context.settings.work_dir
+    own = Scratch(folder)
+    with subprocess.Popen([sys.executable, "-c", LIFE, folder], stdin=subprocess.PIPE) as life:
+        wait_until(lambda: len(list(folder.glob("child-*"))) == 2, "the other life")
+        Supervisor(sqlite_context, 1, lambda: False)
+        assert len(list(folder.iterdir())) == 2
+        life.kill()
+    left = folder / f"child-{os.getpid()}-x"  # as those of a life with this very process id
+    left.mkdir()
+    Supervisor(sqlite_context, 1, lambda: False)
+    assert list(folder.iterdir()) == [own.path]
+    own.remove()
+    assert list(folder.iterdir()) == []
