@@ -1,6 +1,7 @@
 """What types columns are given, and that values come through as they were."""
 
 import datetime
+import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,35 @@ def test_what_the_user_says_of_a_column_goes_before_inference(tmp_path: Path) ->
     assert typed(tmp_path, [i % 13 for i in range(N)], types={"x": "category"})["type"] == "category"
     with pytest.raises(Rejected, match="no column of the file"):
         typed(tmp_path, values, types={"nowhere": "category"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused"),
+    [
+        (pa.timestamp("us"), {"category", "identifier"}),
+        (pa.date32(), {"category", "identifier"}),
+        (pa.decimal128(18, 2), {"category", "identifier"}),
+        (pa.float64(), {"identifier"}),
+        (pa.bool_(), {"identifier"}),
+        (pa.int32(), set()),
+        (pa.string(), set()),
+    ],
+)
+@pytest.mark.parametrize("wanted", ["category", "identifier"])
+def test_a_type_that_a_column_cannot_have_is_refused(
+    tmp_path: Path, kind: pa.DataType, refused: set[str], wanted: str
+) -> None:
+    numbers = pa.array([i % 5 for i in range(N)], pa.int32())
+    values = numbers.cast(pa.int64()).cast(kind) if kind == pa.timestamp("us") else numbers.cast(kind)
+    table = pa.table({"x": values, "y": RNG.normal(size=N)})
+    if wanted in refused:
+        with pytest.raises(Rejected) as error:
+            ingest(tmp_path, "t.parquet", table, types={"x": wanted})
+        assert error.value.code == "invalid_options"
+    else:
+        found, _ = ingest(tmp_path, "t.parquet", table, types={"x": wanted})
+        assert columns(found)["x"]["type"] == wanted
+        json.dumps(found.schema)
 
 
 def test_decimal_commas_are_read(tmp_path: Path) -> None:

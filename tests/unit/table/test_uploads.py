@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from service.errors import Rejected
 from tests.unit.table.tables import columns, csv, ingest, people, rows
-from workers.modalities.table.spec import recognises
+from workers.modalities.table.spec import TableOptions, recognises
 
 GOOD = csv(a=[i * 37 % 101 for i in range(120)], b=[f"w{i % 3}" for i in range(120)])
 
@@ -77,10 +78,23 @@ def test_what_cannot_be_read_is_refused_with_its_code(tmp_path: Path, code: str,
 
 
 def test_the_name_of_a_wrong_encoding_is_refused(tmp_path: Path) -> None:
-    for encoding in ("ascii", "no-such"):
+    for encoding in ("ascii", "no-such", "hex", "base64", "zip", "rot13", "utf\0", "undefined", "idna"):
         with pytest.raises(Rejected) as refused:
             ingest(tmp_path, "t.csv", GOOD.replace("w0", "ü"), encoding=encoding)
         assert refused.value.code == "wrong_encoding"
+
+
+@pytest.mark.parametrize("delimiter", ["é", "\0", '"', "\n", ",,", ""])
+def test_a_delimiter_that_no_csv_can_have_is_refused(delimiter: str) -> None:
+    with pytest.raises(ValidationError):
+        TableOptions.model_validate({"delimiter": delimiter})
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", " ", "\x1f"])
+def test_any_other_ascii_character_may_delimit(tmp_path: Path, delimiter: str) -> None:
+    options = TableOptions.model_validate({"delimiter": delimiter}).model_dump(exclude_none=True)
+    found, _ = ingest(tmp_path, "t.csv", GOOD.replace(",", delimiter), **options)
+    assert list(columns(found)) == ["a", "b"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])

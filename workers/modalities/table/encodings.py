@@ -55,9 +55,10 @@ def _zero_pattern(head: bytes) -> str:
 
 def _proven(path: Path, encoding: str) -> str:
     try:
-        codecs.lookup(encoding)
-    except LookupError as error:
-        raise Rejected("wrong_encoding", f"There is no encoding named {encoding!r}.") from error
+        if not codecs.lookup(encoding)._is_text_encoding:
+            raise LookupError(encoding)
+    except (LookupError, ValueError) as error:
+        raise Rejected("wrong_encoding", f"There is no text encoding named {encoding!r}.") from error
     if not _decodes(path, encoding):
         raise Rejected(
             "wrong_encoding",

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from service.errors import Rejected
 from workers.modalities.table import patterns, temporal
 from workers.modalities.table.observe import MAX_LEVELS, MISSING, Observed, cast
 
@@ -79,6 +80,10 @@ def _as_wanted(seen: Observed, wanted: str) -> Column | None:
     """The column with the type its user asked for; None if the data cannot be read so (inference then decides)."""
     arrow = "string" if seen.textual else str(seen.kind)
     reason = "The upload's options say so."
+    if wanted in ("category", "constant", "identifier") and not _nameable(seen.kind, wanted):
+        raise Rejected(
+            "invalid_options", f"Column {seen.name!r} holds values of type {arrow} and cannot be of type {wanted}."
+        )
     if wanted in ("category", "boolean", "constant") and _shared(seen):
         return _entry(seen, "category", arrow, reason, levels=_ordered(seen.levels or {}))
     if wanted == "identifier":
@@ -91,6 +96,13 @@ def _as_wanted(seen: Observed, wanted: str) -> Column | None:
             column = _number(seen, arrow, reason)
         return column
     return None
+
+
+def _nameable(kind: pa.DataType, wanted: str) -> bool:
+    """Whether values of this type can be levels, or keys, of a schema that is JSON."""
+    if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
+        return True
+    return wanted != "identifier" and (pa.types.is_boolean(kind) or pa.types.is_floating(kind))
 
 
 def _shared(seen: Observed) -> bool:

@@ -24,7 +24,9 @@ class TableOptions(DatasetOptions):
     """How to read a table; what is left out is found out."""
 
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="Between values of a CSV; sniffed if absent."
+        None,
+        pattern=r"^[\x01-\x09\x0b\x0c\x0e-\x21\x23-\x7f]$",  # ASCII, and no quote or end of line
+        description="Between values of a CSV, one ASCII character; sniffed if absent.",
     )
     encoding: str | None = Field(
         None, max_length=40, description="Of a text file, such as 'cp1252'; detected if absent."
