@@ -5,9 +5,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from workers.metrics.fidelity import Columns, is_number
-
-LEVELS = 250  # more than that many codes are folded: boosted trees bin categories into 255 at most
+from workers.metrics.fidelity import LEVELS, Columns, is_number
 
 
 def classifier_auc(real: Columns, synthetic: Columns, seed: int = 0, rows: int = 20_000, folds: int = 3) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+LEVELS = 250  # codes above are one: joint tables stay small, and boosted trees bin categories into 255 at most
 Columns = Sequence[NDArray[np.generic]]
 
 
@@ -42,12 +43,12 @@ def total_variation(a: NDArray[np.int_], b: NDArray[np.int_]) -> float:
 
 
 def binned(real: Columns, synthetic: Columns) -> tuple[list[NDArray[np.int_]], list[NDArray[np.int_]]]:
-    """Both tables as small integers: categories as they are, numbers cut at the real deciles, missing apart."""
+    """Both tables as small integers: the last levels of a long category as one, numbers cut at the real deciles."""
     left, right = [], []
     for r, s in zip(real, synthetic, strict=True):
         if not is_number(r):
-            left.append(r.astype(int))
-            right.append(s.astype(int))
+            left.append(np.minimum(r.astype(int), LEVELS))
+            right.append(np.minimum(s.astype(int), LEVELS))
             continue
         known = r.astype(float)[~np.isnan(r.astype(float))]
         edges = np.unique(np.quantile(known, np.linspace(0.1, 0.9, 9))) if len(known) else np.zeros(0)

@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 Single = NDArray[np.float32]
 AFRESH = ("identifier", "text", "constant")  # columns of which nothing is learned but where they are missing
 MAX_ONE_HOT = 1600  # one-hots in all: the generator's pairwise table grows with the square
+MOST_ONE_HOT = 4000  # where this takes pooling all but the dozen most frequent levels of each column
 
 
 @dataclass
@@ -318,8 +319,8 @@ def _level_limit(columns: list[Column], wanted: int) -> int:
     """The largest number of levels a column, at most `wanted`, with which the one-hots stay affordable."""
     sizes = np.array([len(c["levels"]) + 1 for c in columns] or [0])
     limit = wanted
-    while limit > 12 and np.minimum(sizes, limit).sum() > MAX_ONE_HOT:
-        limit = int(limit * 0.9)
+    while limit > 2 and np.minimum(sizes, limit).sum() > (MAX_ONE_HOT if limit > 12 else MOST_ONE_HOT):
+        limit = max(2, int(limit * 0.9))
     return limit
 
 

@@ -51,10 +51,10 @@ def _first_pass(upload: Source, options: Mapping[str, Any], progress: Progress) 
     if unknown:
         raise Rejected("unknown_column", f"The options give a type to {unknown[0]!r}, which is no column of the file.")
     seen: list[Observed] = []
-    spread = Spread()
+    spread, grouping = Spread(), upload.layout.get("delimiter", ",") == ","
     for chunk in upload.chunks():
         seen = seen or [
-            Observed(item.name, item.type, upload.tokens, grouping=upload.layout.get("delimiter", ",") == ",")
+            Observed(item.name, item.type, upload.tokens, grouping=grouping, columns=len(upload.names))
             for item in chunk.schema
         ]
         for column, array in zip(seen, chunk.columns, strict=True):
@@ -94,7 +94,7 @@ def _check_rows(upload: Source, rows: int, seen: list[Observed]) -> None:
 class Spread:
     """A sample of rows spread over the whole file, thinned as it grows."""
 
-    LIMIT = 40_000
+    LIMIT, BYTES = 40_000, 64 << 20
 
     def __init__(self) -> None:
         self.chunks: list[pa.Table] = []
@@ -102,9 +102,13 @@ class Spread:
 
     def add(self, chunk: pa.Table) -> None:
         self.chunks.append(_every(chunk, self.stride))
-        if sum(part.num_rows for part in self.chunks) > self.LIMIT:
+        while self._too_much():
             self.chunks = [_every(part, 2) for part in self.chunks]
             self.stride *= 2
+
+    def _too_much(self) -> bool:
+        rows, held = (sum(getattr(part, name) for part in self.chunks) for name in ("num_rows", "nbytes"))
+        return bool(rows > self.LIMIT or (held > self.BYTES and rows > len(self.chunks)))
 
     def table(self, columns: list[Column]) -> pa.Table:
         whole = pa.concat_tables(self.chunks)

@@ -15,6 +15,9 @@ from workers.modalities.table import temporal
 MAX_LEVELS = 10_000  # a category with more distinct values is text: its values are too rare to be shared knowledge
 PREFIX = 100_000  # first values of a column, in which uniqueness is judged exactly
 PREFIX_BYTES = 4 << 20
+LEVEL_BYTES = 4 << 20  # of a column's levels, as text
+ALL_LEVELS, ALL_PREFIXES = 1_000_000, 256 << 20  # of all columns together: wide tables remember less of each
+WORDS = 20_000  # values of a column whose length is remembered
 MISSING = frozenset(
     ["", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "-nan", "-NaN"]
 )
@@ -61,7 +64,9 @@ class Observed:
     rows: int = 0
     missing: dict[str | None, int] = field(default_factory=dict)  # by how it is written; None for a real null
     maybe: dict[str, int] = field(default_factory=dict)
+    columns: int = 1  # how many share the memory
     levels: dict[Any, int] | None = field(default_factory=dict)  # None when there are too many
+    level_bytes: int = 0
     minimum: float | int | None = None
     maximum: float | int | None = None
     decimals: set[int] = field(default_factory=set)
@@ -109,18 +114,22 @@ class Observed:
     def _count_levels(self, values: pa.Array, counts: pa.Array) -> None:
         if self.levels is None:
             return
-        if len(values) <= MAX_LEVELS:
+        limit = min(MAX_LEVELS, ALL_LEVELS // self.columns)
+        if len(values) <= limit and values.nbytes <= LEVEL_BYTES:
+            before = len(self.levels)
             for value, count in zip(values.to_pylist(), counts.to_pylist(), strict=True):
                 self.levels[value] = self.levels.get(value, 0) + count
-        if len(values) > MAX_LEVELS or len(self.levels) > MAX_LEVELS:
+            self.level_bytes += values.nbytes * (len(self.levels) - before) // max(1, len(values))
+        if len(values) > limit or len(self.levels) > limit or max(values.nbytes, self.level_bytes) > LEVEL_BYTES:
             self.levels = None
 
     def _keep_prefix(self, array: pa.Array) -> None:
         kept = sum(map(len, self.prefix))
-        if kept < PREFIX and self.prefix_size < PREFIX_BYTES:
+        budget = min(PREFIX_BYTES, ALL_PREFIXES // self.columns)
+        if kept < PREFIX and self.prefix_size < budget:
             part = array[: PREFIX - kept]
             size = max(1, part.nbytes // max(1, len(part)))
-            part = part[: max(64, (PREFIX_BYTES - self.prefix_size) // size)]
+            part = part[: max(64, (budget - self.prefix_size) // size)]
             self.prefix_size += part.nbytes
             self.prefix.append(pa.concat_arrays([part]))
 
@@ -131,13 +140,19 @@ class Observed:
             for value, count in zip(values.filter(maybe).to_pylist(), counts.filter(maybe).to_pylist(), strict=True):
                 self.maybe[value] = self.maybe.get(value, 0) + count
             trimmed = trimmed.filter(pc.invert(maybe))
-        self.words.append(_summary(values))
+        if len(trimmed) and self.number:
+            self._add_written_numbers(trimmed)
+        if not self.number:
+            self._add_words(values)
         if not len(trimmed):
             return
-        if self.number:
-            self._add_written_numbers(trimmed)
         if self.formats is None or self.formats:
             self._add_written_times(trimmed)
+
+    def _add_words(self, values: pa.Array) -> None:
+        self.words.append(_summary(values))
+        if sum(map(len, self.words)) > WORDS:
+            self.words = [np.concatenate(self.words)[::2]]
 
     def _add_written_numbers(self, text: pa.Array) -> None:
         if pc.any(pc.match_substring_regex(text, r"^[+-]?0\d|^\+|[xX_]")).as_py():
