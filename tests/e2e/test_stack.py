@@ -281,7 +281,8 @@ def test_down_stops_everything_within_seconds_and_may_be_repeated(mint: Mint) ->
     assert "was not running" in mint.run("down").stdout
 
 
-def test_ctrl_c_stops_an_up_in_the_foreground(mint: Mint) -> None:
+def test_ctrl_c_stops_an_up_in_the_foreground(tmp_path: Path) -> None:
+    mint = Mint(tmp_path)  # of its own: it depends on no test before it
     up = mint.start("up", "--workers", "2")
     assert up.stdout is not None
     told = ""
@@ -289,12 +290,12 @@ def test_ctrl_c_stops_an_up_in_the_foreground(mint: Mint) -> None:
         told += line
         if "curl" in line:
             break
+    assert "Mintage is ready" in told, up.communicate(timeout=30)[1]
     family = mint.family()
     assert {"worker-1", "worker-2"} <= set(mint.processes())
     os.killpg(up.pid, signal.SIGINT)  # as a terminal does it: to the whole group
     _, rest = up.communicate(timeout=30)
     assert up.returncode == 0, rest
-    assert "Mintage is ready" in told
     assert gone(family)
 
 
