@@ -27,8 +27,9 @@ from service.errors import MintageError  # noqa: E402
 from service.settings import Settings  # noqa: E402
 from service.storage.objects import object_store  # noqa: E402
 from workers.modalities import Stop  # noqa: E402
+from workers.work import STORAGE_LOST  # noqa: E402
 from workers.work.bench import STORAGE_ERRORS, Bench  # noqa: E402
-from workers.work.line import ANSWERS, STORAGE_LOST, Line  # noqa: E402
+from workers.work.line import ANSWERS, Line  # noqa: E402
 from workers.work.sample import Samplers, generate, preview  # noqa: E402
 
 UNKNOWN_HERE: dict[str, Any] = {"database_url": "", "redis_url": ""}  # the rest comes from the environment

@@ -22,7 +22,7 @@ import structlog
 
 from service.settings import Settings
 from workers.scratch import Scratch
-from workers.work.line import STORAGE_LOST
+from workers.work import STORAGE_LOST
 
 TAIL_LINES, LINE_CHARACTERS = 200, 2_000
 SECRET = ("MINTAGE_", "DATABASE_URL", "REDIS_URL", "CELERY_", "PG", "POSTGRES_", "VALKEY_")

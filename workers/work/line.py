@@ -11,7 +11,6 @@ from typing import Any, Literal, TextIO
 from workers.modalities import Stop
 
 PROGRESS_SECONDS = 0.5
-STORAGE_LOST = 74  # exit status in place of a last word: the bucket failed the child, another attempt may do better
 GRACE = 0.6  # seconds in which work that was asked to stop can stop by itself; then the process ends
 Asked = Literal["cancel", "drain"]
 ANSWERS: dict[Asked, str] = {"cancel": "cancelled", "drain": "drained"}
