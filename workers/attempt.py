@@ -21,6 +21,7 @@ from workers.process import Child, Message
 REPORT_SECONDS = 0.5
 CANCEL_SECONDS = 1.0  # that a child has to stop by itself
 DRAIN_SECONDS = 22.0  # and, where it saves a checkpoint first
+STDERR_SECONDS = 0.2  # what a child wrote on stderr before its last word may still be on its way
 LAST_WORDS = {"result", "failure", "drained", "cancelled"}
 LOST: Message = {"type": "lost"}  # the lease is gone: nothing may be written
 DIED: Message = {"type": "died"}
@@ -174,6 +175,7 @@ class Attempt:
         claimed = self.claimed
         say = log.bind(unit=claimed.unit_id, job=claimed.job_id, attempt=claimed.attempt, kind=claimed.kind.value)
         if end is DIED or end.get("code") == "internal_error":
+            time.sleep(STDERR_SECONDS)
             say.error("attempt ended", how=end["type"], stderr=self.child.tail())
         else:
             say.info("attempt ended", how=end["type"], code=end.get("code"))
