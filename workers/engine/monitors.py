@@ -1,4 +1,4 @@
-"""What judges a run while it goes: finite numbers, gradient norms. Knows a trainer's state; nothing of jobs."""
+"""What judges a run while it goes: finite numbers, a generator that still learns. Knows a trainer; nothing of jobs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 STRIKES = 3
 KEEP_EVERY = 20  # reports between two good states kept in memory
+LOST_LOSS = 0.03  # a pairing loss of the discriminator below which it teaches nothing (chance is log 2 = 0.69) ...
+LOST_REPORTS = 25  # ... if it stays there: seen on digits when the output's tanh saturated, gradients of 1e-3
 
 
 class Diverged(Exception):
-    """Training produced numbers that are not finite, again and again."""
+    """Training went wrong again and again: numbers that are not finite, or a generator that learns nothing."""
 
 
 def gradient_norm(network: nn.Module) -> Tensor:
@@ -29,12 +31,13 @@ def gradient_norm(network: nn.Module) -> Tensor:
 
 
 class Guard:
-    """Rolls a run back to its last good state when a number is not finite: half the learning rates, twice the
-    gamma, three times at most."""
+    """Rolls a run back to its last good state when a number is not finite or the discriminator wins for good: half
+    the learning rates, twice the gamma, three times at most."""
 
     def __init__(self) -> None:
         self.strikes = 0
         self._reports = 0
+        self._lost = 0  # reports in a row
         self.good: checkpoints.State | None = None  # where a roll-back leads
 
     @property
@@ -51,14 +54,17 @@ class Guard:
 
     def passes(self, trainer: Trainer, values: dict[str, float]) -> bool:
         """True for a good report, False after a roll-back. Raises Diverged at the third strike."""
-        if all(map(math.isfinite, values.values())):
-            if self._reports % KEEP_EVERY == 0:
-                self.keep(trainer)
+        finite = all(map(math.isfinite, values.values()))
+        self._lost = self._lost + 1 if finite and values["loss_discriminator"] < LOST_LOSS else 0
+        if finite and self._lost < LOST_REPORTS:
             self._reports += 1
+            if self._reports % KEEP_EVERY == 0 and not self._lost:
+                self.keep(trainer)
             return True
+        self._lost = 0
         self.strikes += 1
         if self.strikes >= STRIKES or self.good is None:
-            raise Diverged(f"Training diverged {self.strikes} times; the last time at step {trainer.step}.")
+            raise Diverged(f"Training went wrong {self.strikes} times, the last time at step {trainer.step}.")
         strikes = self.strikes
         checkpoints.restore(trainer, self.good)
         self.strikes = strikes

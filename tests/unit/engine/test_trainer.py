@@ -175,6 +175,17 @@ def test_a_finite_penalty_sees_the_augmentation_that_the_scores_saw() -> None:
     assert penalties["finite"] == pytest.approx(penalties["exact"], rel=0.2)
 
 
+def test_a_generator_that_died_is_brought_back_with_smaller_steps() -> None:
+    class Mortal(Line):
+        def forward(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+            alive = super().forward(latent, condition)
+            return alive if run.guard.strikes else 50.0 + 0.0 * alive
+
+    run = Trainer(Mortal(), Critic(), draw, replace(SETTINGS, steps=300), seed=0)
+    finish(run)
+    assert (run.step, run.guard.strikes) == (300, 1)
+
+
 def test_endless_nan_ends_in_diverged() -> None:
     run = Trainer(
         Line(), Critic(), lambda n, rng: Batch(torch.full((n, 1), math.nan), torch.zeros(n, 1)), SETTINGS, seed=0

@@ -78,6 +78,7 @@ def settings(form: Architecture, config: ImageConfig, device: str) -> Settings:
         gamma=(gamma, gamma / 10),
         beta2=(0.9, 0.99),
         ema_half_life=max(1.0, 0.05 * steps),
+        warmup=min(200, int(steps) // 10),
         penalty_every=4,
     )
 
