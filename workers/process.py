@@ -44,8 +44,8 @@ def environment(settings: Settings, scratch: Path) -> dict[str, str]:
     env["MINTAGE_SCRATCH"] = env["TMPDIR"] = str(scratch)
     env["MINTAGE_SUPERVISOR_PID"] = str(os.getpid())
     env["PYTHONUNBUFFERED"] = "1"
-    # OpenMP's threads wait by spinning, and starve each other where something else wants a core: docs/LOG.md
-    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenMP's threads spin while they wait, and starve each other where something else wants a core: docs/LOG.md
+    env.setdefault("GOMP_SPINCOUNT", "30000")
     return env
 
 
