@@ -22,10 +22,10 @@ env: ## write .env, with fresh random secrets, for docker compose
 	@umask 077; $(PYTHON) -c "import re, secrets; open('.env', 'x').write(re.sub(r'^([A-Z0-9_]+)=$$', \
 		lambda m: m[0] + secrets.token_hex(24), open('.env.example').read(), flags=re.M))"
 
-demo: setup ## the whole road on real data: upload, train, generate 10,000 rows, download (about 2 minutes)
+demo: setup ## the whole road on real data: upload, train, generate 10,000 rows, download (about a minute)
 	$(BIN)/mintage demo
 
-demo-images: setup ## the same for images: handwritten digits of the label asked for (about 5 minutes)
+demo-images: setup ## the same for images: handwritten digits of the label asked for (about 3 minutes)
 	$(BIN)/mintage demo images
 
 check: setup ## format, lint, types, import map, chart, and the tests of docs and settings
