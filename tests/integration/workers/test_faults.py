@@ -36,7 +36,14 @@ def has_checkpoint(yard: Yard, job_id: str) -> bool:
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)
+    return not any(map(_lives, processes))
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # ended between the two questions
+        return False
 
 
 def test_a_killed_training_goes_on_past_a_torn_checkpoint_to_the_same_weights(yard: Yard) -> None:
