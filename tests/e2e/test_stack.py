@@ -61,6 +61,8 @@ class Mint:
         return subprocess.Popen(
             [*self.command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env,
             cwd=self.folder, start_new_session=True,
+            # a test run in the background hands down that Ctrl-C is ignored
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def processes(self) -> dict[str, dict[str, Any]]:
