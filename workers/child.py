@@ -52,6 +52,10 @@ def work(request: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[str,
             from workers.work.train import train
 
             return train(payload, request["attempt"], bench)
+        case JobKind.AUGMENT:
+            from workers.work.augment import augment
+
+            return augment(payload, request["attempt"], bench)
         case JobKind.GENERATE:
             return generate(payload, bench, samplers)
         case JobKind.PREVIEW:

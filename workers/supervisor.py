@@ -22,8 +22,9 @@ from workers.samplers import Pool
 from workers.scratch import clean
 
 SAMPLED = (JobKind.GENERATE, JobKind.PREVIEW)
+FOLLOWED = (JobKind.GENERATE, JobKind.TRAIN)  # by more units of the same job, perhaps
 PREVIEW_LOOK_SECONDS = 0.3
-SAME_JOB_SECONDS = 10.0  # a slot goes on with the shards of one job for so long without hearing the doorbell again
+SAME_JOB_SECONDS = 10.0  # a slot goes on with the units of one job for so long without hearing the doorbell again
 log = structlog.get_logger()
 
 
@@ -52,7 +53,7 @@ class Supervisor:
                 self._run(following[0])
 
     def _run(self, unit_id: str) -> str | None:
-        """Returns the job of a shard, of which more may wait."""
+        """Returns the job of which more units may wait."""
         claimed_at = time.monotonic()
         claimed = units.claim(self.context, unit_id, self.worker_id)
         if claimed is None:
@@ -63,9 +64,9 @@ class Supervisor:
             self._attempt(claimed, heart)
         finally:
             heart.stop()
-        if claimed.kind is not JobKind.GENERATE or self.draining():
+        if claimed.kind not in FOLLOWED or self.draining():
             return None
-        sweep.ring_job(self.context, claimed.job_id)  # others need not wait for the sweep to hear of the next shards
+        sweep.ring_job(self.context, claimed.job_id)  # others need not wait for the sweep to hear of the next units
         return claimed.job_id
 
     def _attempt(self, claimed: units.Claimed, heart: Heart) -> None:

@@ -1,4 +1,4 @@
-"""/v1/jobs: submitted, looked at, listed, cancelled; the output of a generation."""
+"""/v1/jobs: submitted, looked at, listed, cancelled; the output of those that make files."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,6 +9,7 @@ from pydantic import Discriminator as By
 from service.api.dependencies import Body, Id, Name, OnlyOnce, Paging, Parts, Reference, Who, answered
 from service.api.problems import documented
 from service.domain import views
+from service.domain.modality import Method
 from service.domain.states import JobKind, State
 from service.errors import (
     BodyTooLarge,
@@ -20,7 +21,7 @@ from service.errors import (
     ModelNotReady,
     NotFound,
 )
-from service.usecases import jobs, outputs
+from service.usecases import augmenting, jobs, outputs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 Value = str | int | float | bool | None
@@ -66,11 +67,33 @@ class GenerateJob(Body):
     name: Name | None = None
 
 
-NewJob = Annotated[TrainJob | GenerateJob, By("kind")]
+class AugmentJob(Body):
+    """A dataset's own rows, and synthetic ones that fill its classes up or enlarge it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"kind": "augment", "dataset_id": views.DATASET, "target": "income"}}
+    )
+
+    kind: Literal["augment"]
+    dataset_id: Reference
+    target: str | None = Field(
+        None, max_length=1000, description="The column to balance, or whose classifier is scored before and after."
+    )
+    model_id: Reference | None = Field(None, description="Trained on this dataset; one is trained first if absent.")
+    method: Method = Field("balance", description="Fill each class up to the largest, or enlarge as it is.")
+    factor: float | None = Field(None, gt=1, le=10_000, description="Of enlarge: all rows to real ones; 2 if absent.")
+    count: int | None = Field(None, ge=1, description="Synthetic rows in all, in place of what method and factor say.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same rows; drawn if absent.")
+    format: str | None = Field(None, max_length=32, description="One of the modality's; its first if absent.")
+    config: dict[str, Any] = Field(default_factory=dict, description="Of the training, where there is no model.")
+    name: Name | None = Field(None, description="Also of the model that is trained.")
+
+
+NewJob = Annotated[TrainJob | GenerateJob | AugmentJob, By("kind")]
 
 
 class JobFilter(Paging):
-    kind: Literal[JobKind.INGEST, JobKind.TRAIN, JobKind.GENERATE] | None = Field(
+    kind: Literal[JobKind.INGEST, JobKind.TRAIN, JobKind.GENERATE, JobKind.AUGMENT] | None = Field(
         None, description="Only of this kind."
     )
     state: State | None = Field(None, description="Only in this state.")
@@ -79,7 +102,7 @@ class JobFilter(Paging):
 @router.post(
     "",
     operation_id="create_job",
-    summary="Submit a training or a generation",
+    summary="Submit a training, a generation or an augmentation",
     status_code=201,
     response_model=views.JobView,
     responses=documented(
@@ -89,6 +112,8 @@ class JobFilter(Paging):
 def create_job(body: NewJob, parts: Parts, once: OnlyOnce) -> Response:
     if isinstance(body, TrainJob):
         return answered(jobs.train(parts, once, body.dataset_id, body.config, body.name))
+    if isinstance(body, AugmentJob):
+        return answered(augmenting.augment(parts, once, augmenting.Wish(**body.model_dump(exclude={"kind"}))))
     given = (body.count, body.seed, body.format, body.conditions, body.name)
     return answered(jobs.generate(parts, once, body.model_id, *given))
 
@@ -118,7 +143,7 @@ def cancel_job(id: Id, parts: Parts, who: Who) -> views.JobView:
 @router.get(
     "/{id}/output",
     operation_id="get_output",
-    summary="The files of a finished generation, with presigned URLs",
+    summary="The files of a finished generation or augmentation, with presigned URLs",
     responses=documented(NotFound, JobNotSucceeded),
 )
 def get_output(id: Id, parts: Parts, who: Who) -> views.OutputView:

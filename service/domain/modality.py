@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Preset = Literal["draft", "standard", "best"]
 Schema = Mapping[str, Any]  # a dataset's schema as JSON: {"modality": ..., and what the modality puts there}
+Method = Literal["balance", "enlarge"]  # how a dataset is augmented
 Conditions = Mapping[str, Any]  # what a sample must meet: {"column": value}; an image's class is the column "label"
 
 
@@ -47,3 +48,5 @@ class ModalitySpec:
     preview: Literal["rows", "picture"]  # what GET /v1/models/{id}/samples answers: JSON rows or a PNG
     recognises: Callable[[bytes, str], bool]  # (first 512 bytes of an upload, its file name): is this ours?
     check_conditions: Callable[[Schema, Conditions], None]  # raises service.errors.InvalidCondition
+    # (schema, target column, method): raises InvalidRequest; a modality without it cannot be augmented
+    check_target: Callable[[Schema, str | None, Method], None] | None = None

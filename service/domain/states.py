@@ -7,6 +7,7 @@ class JobKind(StrEnum):
     INGEST = "ingest"
     TRAIN = "train"
     GENERATE = "generate"
+    AUGMENT = "augment"
     PREVIEW = "preview"  # a few samples for GET /models/{id}/samples; never listed
 
 
@@ -44,4 +45,5 @@ UNIT_MOVES = {
     State.RUNNING: {State.QUEUED, State.SUCCEEDED, State.FAILED, State.CANCELLED},
 }
 
-QUEUES = {JobKind.INGEST: "cpu", JobKind.TRAIN: "gpu", JobKind.GENERATE: "gpu", JobKind.PREVIEW: "gpu"}
+QUEUES = dict.fromkeys(JobKind, "gpu") | {JobKind.INGEST: "cpu"}
+WITH_OUTPUT = (JobKind.GENERATE, JobKind.AUGMENT)  # jobs that end with a manifest of files

@@ -159,13 +159,14 @@ class JobView(View):
     state: State
     name: str | None
     dataset_id: str | None
-    model_id: str | None = Field(description="The model that a train job makes or a generate job samples.")
+    model_id: str | None = Field(description="The model that the job makes or samples.")
     spec: dict[str, Any] = Field(description="The request with every default filled in.")
     attempt: int = Field(description="How often a worker began; above 1 after a lost worker or a restart.")
     progress: ProgressView
     error: ErrorView | None
     result: dict[str, Any] | None = Field(
-        description="Once succeeded: `{model_id}`, or `{output: {files, rows, bytes}}`, or `{dataset_id}`."
+        description="Once succeeded: `{model_id}`, or `{output: {files, rows, bytes}}`, or `{dataset_id}`; of an "
+        "augmentation model_id, output, real_rows, synthetic_rows, flag, before, after, verdict and more."
     )
     created_at: datetime
     started_at: datetime | None
@@ -299,6 +300,7 @@ class ModalityView(View):
     extensions: list[str]
     formats: list[str] = Field(description="Of outputs; the first is the default.")
     preview: Literal["rows", "picture"]
+    augments: bool = Field(description="Whether its datasets can be augmented.")
     config: dict[str, Any] = Field(description="JSON schema of a train job's `config`.")
     options: dict[str, Any] = Field(description="JSON schema of a dataset's `options`.")
 

@@ -5,23 +5,34 @@ from typing import Any
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from service.db.tables import Dataset, Job, Model
+from service.db.tables import Dataset, Job, Model, Unit
 from service.domain.states import DatasetStatus, JobKind, ModelStatus
 from service.usecases import moves, payloads
+from service.usecases.opening import open_unit
 
 Result = dict[str, Any]
 
 
-def on_success(session: Session, job: Job, index: int, attempt: int, result: Result) -> Result | None:
-    """Publish the unit's result; returns the job's result, None where the job is for finalize to end."""
-    if job.kind == JobKind.INGEST:
+def on_success(session: Session, job: Job, unit: Unit, attempt: int, result: Result) -> Result | None:
+    """Publish the unit's result; returns the job's result, None where the job goes on or is for finalize to end."""
+    if unit.kind == JobKind.INGEST:
         return _dataset_ready(session, job, attempt, result)
-    if job.kind == JobKind.TRAIN:
-        return _model_ready(session, job, attempt, result)
-    if job.kind == JobKind.PREVIEW:
+    if unit.kind == JobKind.TRAIN:
+        made = _model_ready(session, job, attempt, result)
+        if job.kind == JobKind.TRAIN:
+            return made
+        open_unit(session, job, JobKind(job.kind), unit.index + 1)  # the model is there: what it is for comes next
+        return None
+    if unit.kind == JobKind.PREVIEW:
         return result
-    for lost in range(1, attempt):
-        moves.trash(session, payloads.shard_key(job, index, lost))
+    shards = enumerate(result["files"]) if unit.kind == JobKind.AUGMENT else ((unit.index, result),)
+    for index, file in shards:
+        for lost in range(1, attempt):
+            key = payloads.shard_key(job, index, lost)
+            if key != file["key"]:  # an augmentation goes on from files that a lost attempt has written
+                moves.trash(session, key)
+    if unit.kind == JobKind.AUGMENT:
+        moves.trash(session, payloads.written_prefix(job))
     return None
 
 
@@ -52,5 +63,5 @@ def _model_ready(session: Session, job: Job, attempt: int, result: Result) -> Re
     )
     for lost in range(1, attempt):
         moves.trash(session, payloads.model_prefix(job, lost))
-    moves.trash(session, f"projects/{job.project_id}/jobs/{job.id}/")  # its checkpoints
+    moves.trash(session, payloads.checkpoints_prefix(job))
     return {"model_id": job.model_id}

@@ -1,4 +1,4 @@
-"""Ends a generate job whose shards are all there: the manifest is written last, then the job flips.
+"""Ends a job whose files are all there: the manifest is written last, then the job flips.
 
 Any process may do this at any time, and several at once: the manifest's bytes depend on the rows alone."""
 
@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from service.bootstrap import Context
 from service.db.tables import Job, Model, Unit
-from service.domain.states import State
+from service.domain.states import JobKind, State
 from service.usecases import moves, payloads
 
 
@@ -33,9 +33,12 @@ def finalize(context: Context, job_id: str) -> bool:
         "rows": sum(file["rows"] for file in files),
         "bytes": sum(file["bytes"] for file in files),
     }
+    result = {"output": output}
+    if job.kind == JobKind.AUGMENT:
+        result = {"model_id": job.model_id} | result | written["augmented"]
     with context.database.begin() as session:
         held = moves.hold(session, job_id)
-        return held is not None and moves.move(session, held, State.SUCCEEDED, result={"output": output})
+        return held is not None and moves.move(session, held, State.SUCCEEDED, result=result)
 
 
 def manifest_key(job: Job) -> str:
@@ -45,24 +48,22 @@ def manifest_key(job: Job) -> str:
 def manifest(job: Job, modality: str, units: list[Unit]) -> dict[str, Any]:
     """What the output holds, and how it was asked for. Whoever has the manifest has the whole output."""
     ended = max(unit.finished_at or 0.0 for unit in units)
-    results = [(unit, unit.result or {}) for unit in units]
+    last = units[-1].result or {}
+    augmented = job.kind == JobKind.AUGMENT
+    made = last["files"] if augmented else [unit.result or {} for unit in units]
     return {
         "job_id": job.id,
         "model_id": job.model_id,
         "modality": modality,
         "format": job.spec["format"],
-        "count": job.spec["count"],
+        "count": sum(file["rows"] for file in made) if augmented else job.spec["count"],
         "seed": job.spec["seed"],
         "conditions": job.spec.get("conditions") or {},
         "created_at": datetime.fromtimestamp(ended, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        **({"augmented": last["told"]} if augmented else {}),
         "files": [
-            {
-                "name": payloads.shard_name(unit.index, job.spec["format"]),
-                "key": result["key"],
-                "bytes": result["bytes"],
-                "sha256": result["sha256"],
-                "rows": result["rows"],
-            }
-            for unit, result in results
+            {"name": payloads.shard_name(index, job.spec["format"])}
+            | {name: file[name] for name in ("key", "bytes", "sha256", "rows")}
+            for index, file in enumerate(made)
         ],
     }

@@ -24,6 +24,7 @@ from service.usecases.invalid import from_validation, refuse
 from service.usecases.opening import open_job, ring
 
 RANDOM_SEEDS = 2**53  # a seed that we draw survives every JSON parser
+TRAINING_SHARE = 0.8  # of an augmentation that trains first, as its progress counts it
 
 
 def train(context: Context, once: Once, dataset_id: str, config: Mapping[str, Any], name: str | None) -> Answer:
@@ -37,7 +38,7 @@ def train(context: Context, once: Once, dataset_id: str, config: Mapping[str, An
         resolved = resolve_config(modalities.spec(dataset.modality), config)
         spec = {"modality": dataset.modality, "config": resolved}
         model_id, job_id = new_id("mdl"), new_id("job")
-        session.add(_model(session, once.project_id, dataset, model_id, job_id, name, resolved))
+        session.add(new_model(session, once.project_id, dataset, model_id, job_id, name, resolved))
         job = open_job(
             session,
             once.project_id,
@@ -48,9 +49,9 @@ def train(context: Context, once: Once, dataset_id: str, config: Mapping[str, An
             dataset_id=dataset_id,
             model_id=model_id,
         )
-        return _view(session, job)
+        return view(session, job)
 
-    return _and_ring(context, answer(context, once, 201, work))
+    return and_ring(context, answer(context, once, 201, work))
 
 
 def generate(
@@ -77,7 +78,7 @@ def generate(
             "modality": model.modality,
             "count": count,
             "seed": secrets.randbelow(RANDOM_SEEDS) if seed is None else seed,
-            "format": _format(spec, format),
+            "format": chosen_format(spec, format),
             "conditions": dict(conditions),
         }
         spec.check_conditions(model.schema, conditions)
@@ -92,14 +93,14 @@ def generate(
             payloads=shards(count, spec.shard_samples),
             total=-(-count // spec.shard_samples),
         )
-        return _view(session, job)
+        return view(session, job)
 
-    return _and_ring(context, answer(context, once, 201, work))
+    return and_ring(context, answer(context, once, 201, work))
 
 
 def get(context: Context, project_id: str, id: str) -> JobView:
     with context.database.read() as session:
-        return _view(session, Scope(session, project_id).get(Job, id))
+        return view(session, Scope(session, project_id).get(Job, id))
 
 
 def page(
@@ -155,13 +156,13 @@ def shards(count: int, size: int) -> Iterator[dict[str, Any]]:
     return ({"start": start, "count": min(size, count - start)} for start in range(0, count, size))
 
 
-def _and_ring(context: Context, given: Answer) -> Answer:
+def and_ring(context: Context, given: Answer) -> Answer:
     if not given.replayed:
         ring(context, given.body["id"])
     return given
 
 
-def _model(
+def new_model(
     session: Session,
     project_id: str,
     dataset: Dataset,
@@ -185,7 +186,7 @@ def _model(
     )
 
 
-def _format(spec: ModalitySpec, format: str | None) -> str:
+def chosen_format(spec: ModalitySpec, format: str | None) -> str:
     if format is None:
         return spec.formats[0]
     if format not in spec.formats:
@@ -202,7 +203,7 @@ def _cancel_waiting(session: Session, job_id: str) -> None:
     )
 
 
-def _view(session: Session, job: Job) -> JobView:
+def view(session: Session, job: Job) -> JobView:
     return _views(session, [job])[0]
 
 
@@ -255,10 +256,18 @@ def _progress(job: Job, reports: list[dict[str, Any]]) -> ProgressView:
         fraction = 1.0
     else:
         parts = sum(float(report.get("fraction") or 0.0) for report in reports)
-        fraction = min(1.0, (job.units_done + parts) / max(1, job.units_total))
-    count = job.spec.get("count")
+        fraction = min(1.0, _weighed(job, parts))
+    count = None if job.kind == JobKind.AUGMENT else job.spec.get("count")
     step, steps = (int(fraction * count), count) if count else _steps(job, reports)
     return ProgressView(fraction=round(fraction, 6), step=step, steps=steps, eta_seconds=_eta(job, reports, fraction))
+
+
+def _weighed(job: Job, parts: float) -> float:
+    """How far the units are, those that are done and `parts` of those that run; an augmentation that trains does that
+    for most of its time."""
+    if job.kind == JobKind.AUGMENT and job.units_total == 2:
+        return TRAINING_SHARE * parts if job.units_done == 0 else TRAINING_SHARE + (1 - TRAINING_SHARE) * parts
+    return (job.units_done + parts) / max(1, job.units_total)
 
 
 def _steps(job: Job, reports: list[dict[str, Any]]) -> tuple[int | None, int | None]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.db.database import now
 from service.db.tables import Dataset, Job, Model, Trash, Unit
-from service.domain.states import JOB_MOVES, DatasetStatus, JobKind, ModelStatus, State
+from service.domain.states import JOB_MOVES, WITH_OUTPUT, DatasetStatus, JobKind, ModelStatus, State
 from service.usecases import events
 
 TRASH_SECONDS = 600.0  # what nobody points to is deleted so much later: a frozen worker may still be writing there
@@ -110,12 +110,15 @@ def _spoil(session: Session, job: Job, error: dict[str, Any]) -> None:
             .values(status=DatasetStatus.REJECTED, error=error)
         )
         trash(session, f"{project}/datasets/{job.dataset_id}/parts/{job.id}-")
-    elif job.kind == JobKind.TRAIN and job.model_id:
-        session.execute(
+    elif job.kind in (JobKind.TRAIN, JobKind.AUGMENT) and job.model_id:
+        spoilt = session.execute(  # a model that an augmentation was given, or has trained already, stays
             update(Model)
-            .where(Model.id == job.model_id, Model.status == ModelStatus.TRAINING)
+            .where(Model.id == job.model_id, Model.job_id == job.id, Model.status == ModelStatus.TRAINING)
             .values(status=ModelStatus.FAILED)
-        )
-        trash(session, f"{project}/models/{job.model_id}/")
-    elif job.kind == JobKind.GENERATE:
+            .returning(Model.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if spoilt is not None:
+            trash(session, f"{project}/models/{job.model_id}/")
+    if job.kind in WITH_OUTPUT:
         trash(session, f"{project}/outputs/{job.id}/")

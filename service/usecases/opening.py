@@ -31,8 +31,11 @@ def open_job(
     model_id: str | None = None,
     payloads: Iterable[dict[str, Any]] = ({},),
     total: int = 1,
+    first: JobKind | None = None,
 ) -> Job:
-    """Add a queued job with a queued unit for each payload. `total` says how many those are."""
+    """Add a queued job with a queued unit for each payload, of the job's kind or of the kind `first`.
+
+    `total` says how many units the job will have: those, and what open_unit adds when they are done."""
     at: float = session.scalar(select(now())) or 0.0
     job = Job(
         id=id or new_id("job"),
@@ -48,13 +51,25 @@ def open_job(
     )
     session.add(job)
     session.flush()
-    common = {"project_id": project_id, "job_id": job.id, "kind": kind, "queue": QUEUES[kind], "attempt": 0}
-    common |= {"created_at": at, "available_at": at, "state": State.QUEUED, "failures": 0}
+    common = _common(job, first or kind, at)
     rows = ({"id": new_id("unit"), "index": index, "payload": payload} for index, payload in enumerate(payloads))
     for chunk in _chunks(rows):
         session.execute(insert(Unit.metadata.tables["units"]), [common | row for row in chunk])
     events.append(session, job.id, "state", "The job waits for a worker.", data={"state": State.QUEUED})
     return job
+
+
+def open_unit(session: Session, job: Job, kind: JobKind, index: int) -> None:
+    """Add one more queued unit to a job that was opened with it in its total."""
+    at: float = session.scalar(select(now())) or 0.0
+    row = {"id": new_id("unit"), "index": index, "payload": {}}
+    session.execute(insert(Unit.metadata.tables["units"]), [_common(job, kind, at) | row])
+
+
+def _common(job: Job, kind: JobKind, at: float) -> dict[str, Any]:
+    """What units of a job that are opened together share."""
+    common = {"project_id": job.project_id, "job_id": job.id, "kind": kind, "queue": QUEUES[kind], "attempt": 0}
+    return common | {"created_at": at, "available_at": at, "state": State.QUEUED, "failures": 0}
 
 
 def ring(context: Context, job_id: str) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from service.bootstrap import Context
 from service.db.database import Scope, now
 from service.db.tables import Job
-from service.domain.states import JobKind, State
+from service.domain.states import WITH_OUTPUT, State
 from service.domain.views import OutputFile, OutputView, moment
 from service.errors import JobNotSucceeded, NotFound
 from service.storage.objects import Missing
@@ -17,12 +17,12 @@ LARGEST_MANIFEST = 128 * 2**20  # 100,000 files of some 300 bytes each take 30 M
 
 
 def get(context: Context, project_id: str, job_id: str) -> OutputView:
-    """Raises NotFound for a job that is no generation, JobNotSucceeded before it has succeeded."""
+    """Raises NotFound for a job that makes no files, JobNotSucceeded before it has succeeded."""
     with context.database.read() as session:
         job = Scope(session, project_id).get(Job, job_id)
         at: float = session.scalar(select(now())) or 0.0
-    if job.kind != JobKind.GENERATE:
-        raise NotFound(f"A job of kind {job.kind} has no output; only 'generate' has.")
+    if job.kind not in WITH_OUTPUT:
+        raise NotFound(f"A job of kind {job.kind} has no output; only 'generate' and 'augment' have.")
     if job.state != State.SUCCEEDED:
         raise JobNotSucceeded(f"The job is {job.state}; there is an output once it has succeeded.")
     try:

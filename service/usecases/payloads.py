@@ -36,8 +36,22 @@ def shard_name(index: int, format: str) -> str:
 
 
 def shard_key(job: Job, index: int, attempt: int) -> str:
+    return shard_keys(job, attempt).format(index=index)
+
+
+def shard_keys(job: Job, attempt: int) -> str:
+    """The keys of all shards that an attempt may write, for format(index=...)."""
     suffix = SUFFIXES.get(job.spec["format"], job.spec["format"])
-    return f"projects/{job.project_id}/outputs/{job.id}/part-{index:05d}-a{attempt}.{suffix}"
+    return f"projects/{job.project_id}/outputs/{job.id}/part-{{index:05d}}-a{attempt}.{suffix}"
+
+
+def checkpoints_prefix(job: Job) -> str:
+    return f"projects/{job.project_id}/jobs/{job.id}/checkpoints/"
+
+
+def written_prefix(job: Job) -> str:
+    """Where an augmentation notes which of its files are written."""
+    return f"projects/{job.project_id}/jobs/{job.id}/written/"
 
 
 def _ingest(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
@@ -56,20 +70,15 @@ def _ingest(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
 
 
 def _train(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
-    dataset = _found(session.get(Dataset, job.dataset_id), "dataset")
     model = _found(session.get(Model, job.model_id), "model")
     checkpoint = unit.checkpoint or {}
     return {
         "modality": model.modality,
-        "dataset": {
-            "schema": dataset.schema,
-            "rows": dataset.rows,
-            "parts": [{name: part[name] for name in ("key", "rows", "split")} for part in dataset.parts],
-        },
+        "dataset": _dataset(session, job),
         "config": job.spec["config"],
         "model_id": model.id,
         "prefix": model_prefix(job, unit.attempt),
-        "checkpoint_prefix": f"projects/{job.project_id}/jobs/{job.id}/checkpoints/",
+        "checkpoint_prefix": checkpoints_prefix(job),
         "checkpoint": checkpoint.get("key"),
         "checkpoint_before": checkpoint.get("before"),  # in case that one is torn
         "spent_seconds": checkpoint.get("seconds", 0.0),  # on training, by the attempts until then
@@ -88,12 +97,33 @@ def _generate(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
     }
 
 
+def _augment(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
+    return {
+        **_model(session, job),
+        "dataset": _dataset(session, job),
+        "wish": {name: job.spec[name] for name in ("target", "method", "count", "seed", "max_count")},
+        "format": job.spec["format"],
+        "keys": shard_keys(job, unit.attempt),
+        "checkpoint_prefix": written_prefix(job),
+        "checkpoint": (unit.checkpoint or {}).get("key"),
+    }
+
+
 def _preview(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
     return {
         **_model(session, job),
         "count": job.spec["count"],
         "seed": job.spec["seed"],
         "key": f"projects/{job.project_id}/jobs/{job.id}/preview-a{unit.attempt}",
+    }
+
+
+def _dataset(session: Session, job: Job) -> dict[str, Any]:
+    dataset = _found(session.get(Dataset, job.dataset_id), "dataset")
+    return {
+        "schema": dataset.schema,
+        "rows": dataset.rows,
+        "parts": [{name: part[name] for name in ("key", "rows", "split")} for part in dataset.parts],
     }
 
 
@@ -114,5 +144,6 @@ BUILDERS = {
     JobKind.INGEST: _ingest,
     JobKind.TRAIN: _train,
     JobKind.GENERATE: _generate,
+    JobKind.AUGMENT: _augment,
     JobKind.PREVIEW: _preview,
 }

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, u
 from service.bootstrap import Context
 from service.db.database import now
 from service.db.tables import IdempotentAnswer, Job, Trash, Unit, Upload
-from service.domain.states import JobKind, State
+from service.domain.states import WITH_OUTPUT, JobKind, State
 from service.usecases import moves, units
 from service.usecases.finalize import finalize
 
@@ -81,7 +81,7 @@ def take_back(context: Context) -> None:
 
 
 def end_jobs(context: Context) -> None:
-    """Cancelled jobs of which nothing runs, and generate jobs whose shards are all there."""
+    """Cancelled jobs of which nothing runs, and jobs with an output that is all there."""
     with context.database.read() as session:
         active = Job.state.in_(UNFINISHED)
         runs = exists().where(Unit.job_id == Job.id, Unit.state == State.RUNNING)
@@ -90,7 +90,7 @@ def end_jobs(context: Context) -> None:
         ).all()
         whole = session.scalars(
             select(Job.id)
-            .where(Job.state == State.RUNNING, Job.kind == JobKind.GENERATE, Job.units_done >= Job.units_total)
+            .where(Job.state == State.RUNNING, Job.kind.in_(WITH_OUTPUT), Job.units_done >= Job.units_total)
             .limit(AT_ONCE)
         ).all()
     for job_id in asked:

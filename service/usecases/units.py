@@ -166,7 +166,7 @@ def finish(context: Context, unit_id: str, attempt: int, result: dict[str, Any])
             .execution_options(synchronize_session=False)
         )
         last = done == job.units_total
-        outcome = on_success(session, job, session.get_one(Unit, unit_id).index, attempt, result)
+        outcome = on_success(session, job, session.get_one(Unit, unit_id), attempt, result)
         if last and outcome is not None:
             moves.move(session, job, State.SUCCEEDED, result=outcome)
         elif not last:

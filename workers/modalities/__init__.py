@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from service.domain.modality import TrainConfig
 from service.modalities import MODALITIES
@@ -110,6 +110,33 @@ class Modality(Protocol):
         """Load what `export` wrote."""
 
 
+class Augmenter(Protocol):
+    """A dataset's training rows, and then synthetic ones. Bytes depend on (dataset, model, wish, format) alone."""
+
+    rows: int  # of the whole output
+
+    def write(self, path: Path, start: int, count: int, format: str, progress: Progress) -> int:
+        """Write rows start .. start+count-1 to one file, each marked as synthetic or not; returns their number.
+        `start` is a multiple of the spec's shard_samples. Memory does not grow with `count`."""
+
+    def judge(self, progress: Progress) -> Json:
+        """What the job's result tells: real_rows, synthetic_rows, flag (the mark's name), before and after (how well a
+        classifier does on the holdout without and with the synthetic rows), verdict (a sentence), and more."""
+
+
+class Augmenting(Modality, Protocol):
+    """A modality whose spec has `check_target`."""
+
+    def augmenter(self, dataset: Dataset, directory: Path, device: str, wish: Json) -> Augmenter:
+        """What `export` wrote to `directory`, put to use for `wish`: {"target": column or None, "method": balance or
+        enlarge, "count": synthetic rows or None, "seed", "max_count"}. Raises service.errors.Rejected."""
+
+
+def augmenting(name: str) -> Augmenting:
+    """The modality of that name, which must be one that augments. Raises KeyError for an unknown name."""
+    return cast(Augmenting, modality(name))
+
+
 def modality(name: str) -> Modality:
     """The modality of that name; this imports torch. Raises KeyError for an unknown name."""
     found: Modality = import_module(f"{MODALITIES[name]}.modality").MODALITY
@@ -117,6 +144,8 @@ def modality(name: str) -> Modality:
 
 
 __all__ = [
+    "Augmenter",
+    "Augmenting",
     "Dataset",
     "Ingested",
     "Iterator",
@@ -129,5 +158,6 @@ __all__ = [
     "Split",
     "Stop",
     "Training",
+    "augmenting",
     "modality",
 ]

@@ -28,6 +28,7 @@ SCHEMA = {
     ],
 }
 REPORT = {"fidelity": {"marginals": 0.97}, "columns": {"<script>alert(1)</script>": {"distance": 0.01}}, "steps": 10}
+TOLD = {"real_rows": 1, "synthetic_rows": 1, "before": {"roc_auc": 0.8}, "after": {"roc_auc": 0.9}, "verdict": "Good."}
 SHARD = b"age,income\n39,<=50K\n"
 
 
@@ -118,6 +119,11 @@ class Api:
             self.context.storage.put(key, b"weights")
             file = {"key": key, "name": "generator.safetensors", "bytes": 7, "sha256": "0"}
             return {"report": REPORT, "files": [file], "steps": 10}
+        if claimed.kind == JobKind.AUGMENT:
+            key = claimed.payload["keys"].format(index=0)
+            self.context.storage.put(key, SHARD)
+            file = {"key": key, "rows": 2, "bytes": len(SHARD), "sha256": hashlib.sha256(SHARD).hexdigest()}
+            return {"files": [file], "told": TOLD}
         key = claimed.payload["key"]
         body = SHARD if claimed.kind == JobKind.GENERATE else b'{"columns": ["age"], "rows": [[39]]}'
         self.context.storage.put(key, body)

@@ -15,12 +15,14 @@ def cases(api: Api) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Every creating POST: its address, a body, another body."""
     train = {"kind": "train", "dataset_id": api.ready()}
     generate = {"kind": "generate", "model_id": api.model(), "count": 5}
+    augment = {"kind": "augment", "dataset_id": api.ready(), "target": "income"}
     upload = {"filename": "a", "size_bytes": 4}
     return [
         ("/v1/datasets", {"name": "a"}, {"name": "b"}),
         (f"/v1/datasets/{api.dataset()}/uploads", upload, upload | {"filename": "b"}),
         ("/v1/jobs", train, train | {"name": "x"}),
         ("/v1/jobs", generate, generate | {"count": 6}),
+        ("/v1/jobs", augment, augment | {"count": 6}),
     ]
 
 
