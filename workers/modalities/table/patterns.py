@@ -43,11 +43,20 @@ def fit(text: pa.Array, rows: int, maximum: int | None) -> dict[str, Any]:
     counted = _counted(text)
     if counted:
         return counted
+    return _room(_places(text), rows)
+
+
+def shape(text: pa.Array) -> dict[str, Any]:
+    """The pattern of values that must keep their length, however crowded it is."""
+    return {"kind": "places", "places": _places(text)}
+
+
+def _places(text: pa.Array) -> list[list[str]]:
     lengths = pc.utf8_length(text)
     length = int(pc.mode(lengths)[0].as_py()["mode"])
-    same = text.filter(pc.equal(lengths, length))[:20_000]
+    same = text.filter(pc.equal(lengths, length))
     letters = np.array([list(value) for value in same[:5_000].to_pylist()])
-    return _room([_alphabet(np.unique(letters[:, i])) for i in range(length)], rows)
+    return [_alphabet(np.unique(letters[:, i])) for i in range(length)]
 
 
 def _counted(text: pa.Array) -> dict[str, Any] | None:
@@ -108,22 +117,36 @@ def _placed(places: list[list[str]], index: np.ndarray, seed: int) -> pa.Array:
     while math.gcd(factor, modulus) > 1:
         factor += 2
     number = (index * np.uint64(factor) % np.uint64(modulus) + np.uint64(rng.integers(0, 2**61))) % np.uint64(modulus)
-    noise = _mixed(index ^ np.uint64(rng.integers(0, 2**62)))
-    letters = np.empty((len(index), len(places)), dtype="U1")
+    noise = mixed(index ^ np.uint64(rng.integers(0, 2**62)))
+    letters: list[np.ndarray | bytes] = []  # from the last to the first: of each row, or always the same
     left = len(free)
-    for position in range(len(places) - 1, -1, -1):
-        if places[position][0] == "=":
-            letters[:, position] = places[position][1]
+    for place in reversed(places):
+        if place[0] == "=":
+            letters.append(place[1].encode())
             continue
         left -= 1
-        alphabet = np.array(list(free[left]))
+        alphabet = np.frombuffer(free[left].encode(), np.uint8)
         source = number if left >= len(free) - used else noise
-        letters[:, position] = alphabet[(source % np.uint64(len(alphabet))).astype(np.int64)]
-        source //= np.uint64(len(alphabet))
-    return pa.array(letters.view(f"U{len(places)}").ravel().tolist(), pa.string())
+        size = np.uint64(len(alphabet))
+        whole = source // size
+        letters.append(alphabet[(source - whole * size).astype(np.int64)])
+        source[:] = whole
+    return _texts(letters[::-1], len(index))
 
 
-def _mixed(x: np.ndarray) -> np.ndarray:
+def _texts(letters: list[np.ndarray | bytes], rows: int) -> pa.Array:
+    """Texts of one length, written as bytes side by side."""
+    width = sum(len(part) if isinstance(part, bytes) else 1 for part in letters)
+    out, at = np.empty((rows, width), np.uint8), 0
+    for part in letters:
+        size = len(part) if isinstance(part, bytes) else 1
+        out[:, at : at + size] = np.frombuffer(part, np.uint8) if isinstance(part, bytes) else part[:, None]
+        at += size
+    offsets = np.arange(rows + 1, dtype=np.int64) * width
+    return pa.LargeStringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(out)).cast(pa.string())
+
+
+def mixed(x: np.ndarray) -> np.ndarray:
     """A well-mixed 64-bit number of each (the finaliser of SplitMix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

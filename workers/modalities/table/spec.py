@@ -7,8 +7,20 @@ from pydantic import Field
 
 from service.domain.modality import Conditions, DatasetOptions, ModalitySpec, Schema, TrainConfig
 from service.errors import InvalidCondition
+from workers.modalities.table.target import check_target
 
-ColumnType = Literal["integer", "float", "boolean", "category", "datetime", "date", "identifier", "constant", "text"]
+ColumnType = Literal[
+    "integer", "float", "boolean", "category", "datetime", "date", "time", "duration", "identifier", "constant", "text",
+    "personal", "personal:email", "personal:name", "personal:first_name", "personal:last_name", "personal:username",
+    "personal:phone", "personal:address", "personal:city", "personal:postcode", "personal:company", "personal:iban",
+    "personal:credit_card", "personal:ssn", "personal:national_id", "personal:ip", "personal:url",
+]  # fmt: skip
+Locale = Literal[
+    "bg_BG", "cs_CZ", "da_DK", "de_AT", "de_CH", "de_DE", "el_GR", "en_AU", "en_CA", "en_GB", "en_IE", "en_IN", "en_NZ",
+    "en_US", "es_AR", "es_CL", "es_CO", "es_ES", "es_MX", "et_EE", "fi_FI", "fr_BE", "fr_CA", "fr_CH", "fr_FR", "he_IL",
+    "hr_HR", "hu_HU", "it_CH", "it_IT", "ja_JP", "ko_KR", "lt_LT", "lv_LV", "nl_BE", "nl_NL", "no_NO", "pl_PL", "pt_BR",
+    "pt_PT", "ro_RO", "ru_RU", "sk_SK", "sl_SI", "sv_SE", "th_TH", "tr_TR", "uk_UA", "zh_CN", "zh_TW",
+]  # fmt: skip
 TEXT_EXTENSIONS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json")
 EXTENSIONS = (*TEXT_EXTENSIONS, *(f"{extension}.gz" for extension in TEXT_EXTENSIONS), ".parquet", ".pq")
 
@@ -33,7 +45,22 @@ class TableOptions(DatasetOptions):
     )
     header: bool | None = Field(None, description="Whether the first line names the columns; detected if absent.")
     types: Mapping[str, ColumnType] = Field(
-        default_factory=dict, description="Column types that are known better than inference finds them."
+        default_factory=dict,
+        description="Column types that are known better than inference finds them. 'personal:email' says what a "
+        "personal column holds.",
+    )
+    locale: Locale | None = Field(
+        None, description="Of made-up names, addresses and the like, such as 'de_DE'; guessed from the data if absent."
+    )
+    consistent_people: bool = Field(
+        True, description="Whether the made-up name, e-mail address and user name in one row are those of one person."
+    )
+    min_level_rows: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Training rows that must share a category's level for it to be shown, learned or drawn. 5 if "
+        "absent; 2 to 4 in tables of fewer than 200 rows.",
     )
 
 
@@ -118,4 +145,5 @@ SPEC = ModalitySpec(
     preview="rows",
     recognises=recognises,
     check_conditions=check_conditions,
+    check_target=check_target,
 )

@@ -1,0 +1,192 @@
+"""Which columns hold what is somebody's own: e-mail addresses, names, telephones, account numbers and the like.
+
+Told by what the values look like (a checksum where there is one) and by the column's name together. A name alone
+never decides, and a few values that many rows share are a category whatever they look like, unless the name says
+otherwise."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from workers.modalities.table import forms, locales
+
+SAMPLE = 400  # different values that are looked at
+MOST = 0.8  # of them must be of an entity's form
+FEW_LEVELS, FEW_CONTACTS, FEW_NAMES = 20, 10, 3
+Column = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Values:
+    """What is known of a column's values: some different ones, and how many there are."""
+
+    name: str
+    some: list[str]  # trimmed, all different
+    filled: int  # rows that have one
+    distinct: int  # an estimate where there are many
+    textual: bool  # as the file gives them; whole numbers otherwise
+
+
+@dataclass(frozen=True)
+class Found:
+    entity: str
+    reason: str
+    more: Column = field(default_factory=dict)
+
+
+# -- finding them -------------------------------------------------------------------------------------------------
+
+
+def find(values: Values) -> Found | None:
+    """What personal thing a column holds, or None if it holds none."""
+    if len(values.some) < 2:
+        return None
+    hinted = _hint(values.name)
+    if hinted and (values.textual or hinted in forms.WHOLE) and _share(values.some, forms.BY_NAME[hinted]) >= MOST:
+        if hinted in forms.UNSHARED and 2 * values.distinct < values.filled:
+            return None
+        return _found(hinted, values, f"The column is called {values.name!r} and holds {forms.TITLES[hinted]}.")
+    for entity, form, whole in forms.BY_CONTENT:
+        if (values.textual or whole) and _share(values.some[:40], form) >= 0.5:
+            several = len(values.some) >= (10 if entity in ("credit_card", "national_id") else 2)
+            if several and _share(values.some, form) >= MOST and (entity in forms.SECRET or _rare(values)):
+                return _found(entity, values, f"Most values are {forms.TITLES[entity]}.")
+    return _people(values) if values.textual else None
+
+
+def wanted(values: Values, entity: str | None) -> Found | None:
+    """What a user says it is; None if they do not say what, and it is not to be seen."""
+    if entity is not None:
+        return _found(entity, values, "The upload's options say so.")
+    seen = find(values)
+    named = _hint(values.name) or ("name" if _hinted(values.name, forms.WEAK_NAME) else None)
+    entity = seen.entity if seen else named
+    return _found(entity, values, "The upload's options say so.") if entity else None
+
+
+def _people(values: Values) -> Found | None:
+    """Names of people in a column that does not clearly say so."""
+    if _share(values.some[:40], forms.person) >= 0.3 and _share(values.some, forms.person) >= 0.4:
+        alike = _share(values.some, lambda value: forms.PERSON.match(value) is not None)
+        if alike >= MOST and values.filled < FEW_NAMES * values.distinct:
+            return _found("name", values, "Most values read like names of people, and few rows share one.")
+    single = _hinted(values.name, forms.WEAK_NAME) and values.filled < FEW_CONTACTS * values.distinct
+    if single and len(values.some) >= 10 and _share(values.some, forms.called) >= 0.5:
+        return _found("first_name", values, f"The column is called {values.name!r} and holds first names.")
+    return None
+
+
+def _rare(values: Values) -> bool:
+    return values.distinct > FEW_LEVELS or values.filled < FEW_CONTACTS * values.distinct
+
+
+def _share(values: Sequence[str], form: Callable[[str], bool]) -> float:
+    return sum(map(form, values)) / max(1, len(values))
+
+
+def _hint(name: str) -> str | None:
+    """The entity of which the column's name speaks, by its longest hint: ip_address is no address."""
+    found = [(len(hint), entity) for entity, hints in forms.HINTS.items() for hint in hints if _hinted(name, (hint,))]
+    return max(found)[1] if found else None
+
+
+def _hinted(name: str, hints: Sequence[str]) -> bool:
+    joined = words_of(name)
+    return any(joined == hint or joined.endswith("_" + hint) for hint in hints)
+
+
+def words_of(name: str) -> str:
+    """A column's name in plain small letters, its words joined by underscores: `customerE-Mail` is customer_e_mail."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", plain).lower()
+    return re.sub(r"[^a-z\d]+", "_", plain).strip("_")
+
+
+def _found(entity: str, values: Values, reason: str) -> Found:
+    votes = locales.of_column(entity, values.some)
+    return Found(entity, reason, {"votes": dict(votes)} | _form(entity, values))
+
+
+# -- how they are written -----------------------------------------------------------------------------------------
+
+
+def _form(entity: str, values: Values) -> Column:
+    """What the made-up values take over of the real ones' form, none of which is anyone's own."""
+    if entity == "ip":
+        return {"version": 6 if _share(values.some, lambda value: ":" in value) > 0.5 else 4}
+    if entity == "iban":
+        country = Counter(value.strip()[:2].upper() for value in values.some).most_common(1)[0][0]
+        return {"country": country, "spaced": _share(values.some, lambda value: " " in value) > 0.5}
+    if entity in ("phone", "credit_card", "ssn"):
+        mask = _mask(values.some)
+        return {"mask": mask} if mask else {}
+    if entity == "name":
+        return {"family_first": _share(values.some, lambda value: "," in value) > 0.5} | _letters(values)
+    if entity == "address":
+        return {"whole": _share(values.some, lambda value: "," in value or "\n" in value) > 0.6}
+    return _letters(values) if entity in ("first_name", "last_name") else {}
+
+
+def _letters(values: Values) -> Column:
+    """Whether all is written in capitals, or all small."""
+    if _share(values.some, str.isupper) > 0.8:
+        return {"letters": "upper"}
+    return {"letters": "lower"} if _share(values.some, str.islower) > 0.8 else {}
+
+
+def _mask(some: Sequence[str]) -> str | None:
+    """The most frequent arrangement of digits, if several values have it: '(###) ###-####'."""
+    masks = Counter(re.sub(r"\d", "#", value) for value in some)
+    mask, count = masks.most_common(1)[0]
+    return mask if count >= min(3, len(some)) and re.match(r"^[#+ ()./-]+$", mask) else None
+
+
+# -- the table as a whole -----------------------------------------------------------------------------------------
+
+PERSONS = ("email", "name", "first_name", "last_name", "username")
+IDENTIFYING = ("email", "name", "username")
+
+
+def settled(columns: list[Column], locale: str | None, consistent: bool) -> list[Column]:
+    """The columns with the locale that they agree on, and who of them speak of the same person."""
+    votes = [column.pop("votes", {}) for column in columns]
+    spoken = locale or locales.agreed(votes)
+    people = _persons(columns) if consistent else {}
+    out = []
+    for column in columns:
+        if column["type"] == "personal":
+            column = column | {"locale": spoken}
+            if column["name"] in people:
+                same = [one for one in columns if people.get(one["name"]) == people[column["name"]]]
+                column |= {"person": people[column["name"]], "distinct": _together(same)}
+        out.append(column)
+    return out
+
+
+def _together(columns: list[Column]) -> int | None:
+    """How many different people the columns of one person know; None: one a row."""
+    known = [column["distinct"] for column in columns if column["entity"] in IDENTIFYING]
+    return None if not known or None in known else max(known)
+
+
+def _persons(columns: list[Column]) -> dict[str, str]:
+    """Columns of the same person by what their names begin with, or all where no entity comes twice."""
+    own = [column for column in columns if column["type"] == "personal" and column["entity"] in PERSONS]
+    counts = Counter(column["entity"] for column in own)
+    if not counts or max(counts.values()) == 1:
+        return {column["name"]: "person" for column in own} if len(own) > 1 else {}
+    starts = {column["name"]: _start(column) for column in own}
+    shared = Counter(starts.values())
+    return {name: start or "person" for name, start in starts.items() if shared[start] > 1}
+
+
+def _start(column: Column) -> str:
+    """What stands before the entity in a column's name: 'buyer' of buyer_email."""
+    joined = words_of(column["name"])
+    hints = sorted((*forms.HINTS[column["entity"]], *forms.WEAK_NAME), key=len, reverse=True)
+    return next((joined.removesuffix(hint).strip("_") for hint in hints if joined.endswith(hint)), joined)
