@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.tables import environments
 from benchmarks.tables.curve import curve
 from benchmarks.tables.report import tables
-from benchmarks.tables.running import SLOW, Desk, Run, lines, run_all
+from benchmarks.tables.running import PROGRAMS, SLOW, Desk, Run, lines, run_all
 from benchmarks.tables.sets import SETS
 from benchmarks.tables.speed import BARS
 
@@ -44,16 +44,18 @@ def main() -> None:
     parser.add_argument("--limit-seconds", type=float, default=6 * 3600, help="wall seconds after which a run fails")
     parser.add_argument("--curve", help="CPU seconds at which the peers are judged; ours at shares of a preset's steps")
     parser.add_argument("--table", type=Path, nargs="+", help="print the tables of these files, and run nothing")
-    parser.add_argument("--speed", help=f"which of {', '.join(BARS)} to measure, on --models (one preset)")
+    parser.add_argument("--speed", help=f"which of {', '.join(BARS)} to measure, for --models mintage:PRESET")
     args = parser.parse_args()
     sets, models, seeds = args.sets.split(","), args.models.split(","), [int(seed) for seed in args.seeds.split(",")]
     if unknown := set(sets) - set(SETS):
         parser.error(f"unknown sets: {', '.join(sorted(unknown))}")
+    if unknown := {model for model in models if model.split(":")[0] not in PROGRAMS}:
+        parser.error(f"unknown models: {', '.join(sorted(unknown))}")
     desk = Desk(args.cache, args.data, args.threads, args.limit_seconds)
     if args.table:
         print(tables([line for path in args.table for line in lines(path)]))
     elif args.speed:
-        preset = next((model.split(":")[1] for model in models if model != MODELS and ":" in model), "standard")
+        preset = "standard" if args.models == MODELS else models[0].removeprefix("mintage:")
         print(json.dumps({bar: BARS[bar](desk, preset) for bar in args.speed.split(",")}, indent=1))
     elif args.curve:
         budgets = [float(budget) for budget in args.curve.split(",")]
