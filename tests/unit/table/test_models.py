@@ -149,7 +149,7 @@ def test_conditions_are_met_in_every_row(world: Any, conditions: dict[str, Any])
     [
         ({"nowhere": 1}, "conditions.nowhere"),
         ({"city": "Paris"}, "conditions.city"),
-        ({"wind": 3.0}, "conditions.wind"),
+        ({"wind": -3.0}, "conditions.wind"),
         ({"city": None}, "conditions.city"),
     ],
 )  # fmt: skip

@@ -1,13 +1,15 @@
 """What tables offer and accept, for the service to read. Torch-free, and free of numpy and pyarrow as well."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from service.domain.modality import Conditions, DatasetOptions, ModalitySpec, Schema, TrainConfig
-from service.errors import InvalidCondition
+from service.domain.modality import DatasetOptions, ModalitySpec, TrainConfig
+from workers.modalities.table.conditions import check_conditions, same_level
 from workers.modalities.table.target import check_target
+
+__all__ = ["SPEC", "TableConfig", "TableOptions", "check_conditions", "recognises", "same_level"]
 
 ColumnType = Literal[
     "integer", "float", "boolean", "category", "datetime", "date", "time", "duration", "identifier", "constant", "text",
@@ -93,44 +95,6 @@ def _utf16_without_mark(head: bytes) -> bool:
     """Western text in UTF-16 has a zero in nearly every other byte."""
     even, odd, half = head[0::2].count(0), head[1::2].count(0), max(1, len(head) // 2)
     return min(even, odd) == 0 and max(even, odd) > 0.7 * half
-
-
-def same_level(level: Any, value: Any) -> bool:
-    """Whether a condition's value names this level: as itself, or as text (a command line knows nothing else)."""
-    if isinstance(value, str) and not isinstance(level, str):
-        return str(level).lower() == value.lower()
-    return (type(level) is type(value) and bool(level == value)) or _same_number(level, value)
-
-
-def _same_number(level: Any, value: Any) -> bool:
-    numbers = isinstance(level, int | float) and isinstance(value, int | float)
-    return numbers and not isinstance(level, bool) and not isinstance(value, bool) and level == value
-
-
-def check_conditions(schema: Schema, conditions: Conditions) -> None:
-    """Raises InvalidCondition, with an error for each condition that no row of this schema can be asked to meet."""
-    columns = {column["name"]: column for column in schema["columns"]}
-    errors = [
-        {"path": f"conditions.{name}", "message": message}
-        for name, value in conditions.items()
-        if (message := _objection(columns.get(name), value))
-    ]
-    if errors:
-        raise InvalidCondition(errors[0]["message"], errors=errors)
-
-
-def _objection(column: Mapping[str, Any] | None, value: Any) -> str | None:
-    if column is None:
-        return "The dataset has no column of this name."
-    if "levels" not in column:
-        return f"The column is of type {column['type']}; only columns with levels, such as categories, can be fixed."
-    if value is None and column["nullable"]:
-        return None
-    if not any(same_level(level, value) for level in column["levels"]):
-        shown = ", ".join(str(level) for level in column["levels"][:8])
-        more = " and more" if len(column["levels"]) > 8 else ""
-        return f"The column has no level {str(value)[:60]!r}; its levels are {shown}{more}."
-    return None
 
 
 SPEC = ModalitySpec(
