@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from fractions import Fraction
@@ -17,7 +18,10 @@ from workers.modalities.conditions import Condition, Objection, Range
 MICRO = 1_000_000
 MIDNIGHT = datetime(1970, 1, 1)
 WHOLE = re.compile(r"\s*[+-]?\d{1,30}\s*")
-LASTING = re.compile(r"\s*(-)?(?:(\d{1,9}) ?(?:d|days?),? ?)?(?:(\d{1,9}):(\d\d)(?::(\d\d(?:\.\d{1,6})?))?)?\s*")
+LASTING = (  # sign, days, hours, minutes, seconds: "1 day, 02:30:00", "-0:30", "3d"; "P1DT2H30M"
+    re.compile(r"(-)?(?:(\d{1,9}) ?(?:d|days?)\b,? ?)?(?:(\d{1,9}):(\d\d)(?::(\d\d(?:\.\d{1,6})?))?)?"),
+    re.compile(r"(-)?P(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9}(?:\.\d{1,6})?)S)?)?"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Axis:
     value: Callable[[Fraction], Any]  # in storage units
     step: Fraction | None  # all values are multiples of it
     grid: str = ""  # the same in words
+    words: Callable[[Fraction], str] | None = None  # a value for people, where it is not what is stored
 
     def one(self, given: Any) -> Any:
         x = self.number(given)
@@ -49,8 +54,10 @@ class Axis:
 
     def bounds(self) -> tuple[Fraction | None, Fraction | None]:
         """Of the training data, where the schema tells."""
-        low, high = (self.column.get(end) for end in ("minimum", "maximum"))
-        return None if low is None else self.number(low), None if high is None else self.number(high)
+        ends = (self.column.get(end) for end in ("minimum", "maximum"))
+        stored = Fraction if self.words else self.number  # times and durations are counted in microseconds
+        low, high = (None if end is None else stored(end) for end in ends)
+        return low, high
 
     def ends(self, given: Mapping[str, Any]) -> tuple[Fraction | None, Fraction | None]:
         """First and last value that a range allows, on the grid if there is one."""
@@ -86,7 +93,7 @@ class Axis:
 
     def _from(self, low: Fraction | None, high: Fraction | None) -> str:
         ends = [(word, x) for word, x in (("from", low), ("to", high)) if x is not None]
-        return " ".join(f"{word} {self.value(x)}" for word, x in ends) or "elsewhere"
+        return " ".join(f"{word} {(self.words or self.value)(x)}" for word, x in ends) or "elsewhere"
 
 
 def _shown(given: Any) -> str:
@@ -153,42 +160,46 @@ def _datetimes(column: Mapping[str, Any]) -> Axis:
 
 def _times(column: Mapping[str, Any]) -> Axis:
     def number(given: Any) -> Fraction:
-        try:
-            found = time.fromisoformat(given.strip()) if isinstance(given, str) else None
-        except ValueError:
-            found = None
-        if found is None:
-            found = _in_format(given, column, "times of the day such as 08:30:00").time()
-        day = datetime.combine(MIDNIGHT, found.replace(tzinfo=None))
-        return Fraction((day - MIDNIGHT) // timedelta(microseconds=1))
+        text = given.strip().upper() if isinstance(given, str) else ""
+        for read in (time.fromisoformat, _twelve):
+            with suppress(ValueError):
+                day = datetime.combine(MIDNIGHT, read(text).replace(tzinfo=None))
+                return Fraction((day - MIDNIGHT) // timedelta(microseconds=1))
+        raise Objection(f"The column holds times of the day such as 08:30:00, and {_shown(given)!r} is none.")
 
     step, words = _finest(column)
-    value = lambda x: (MIDNIGHT + timedelta(microseconds=int(x))).time()  # noqa: E731
-    return Axis(column, number, value, Fraction(step), f"its times are in whole {words}")
+    return Axis(column, number, _int64, Fraction(step), f"its times are in whole {words}", _clock)
+
+
+def _twelve(text: str) -> time:
+    form = "%I:%M:%S %p" if text.count(":") > 1 else "%I:%M %p"
+    return datetime.strptime(text, form).time()
+
+
+def _clock(micros: Fraction) -> str:
+    return str((MIDNIGHT + timedelta(microseconds=int(micros))).time())
 
 
 def _durations(column: Mapping[str, Any]) -> Axis:
     def number(given: Any) -> Fraction:
-        if not isinstance(given, str):
-            return _number(given) * MICRO  # seconds
-        found = LASTING.fullmatch(given)
-        if found is None or not any(found.groups()[1:3]):
+        text = given.strip() if isinstance(given, str) else ""
+        found = next((found for form in LASTING if (found := form.fullmatch(text)) and any(found.groups()[1:])), None)
+        if found is None:
             return _number(given) * MICRO
-        sign, days, hours, minutes, seconds = found.groups()
-        whole = 86_400 * int(days or 0) + 3600 * int(hours or 0) + 60 * int(minutes or 0)
-        return (whole + Fraction(seconds or "0")) * MICRO * (-1 if sign else 1)
+        days, hours, minutes, seconds = (Fraction(part or 0) for part in found.groups()[1:])
+        whole = 86_400 * days + 3_600 * hours + 60 * minutes + seconds
+        return whole * MICRO * (-1 if found[1] else 1)
 
     step, words = _finest(column)
-    value = lambda x: timedelta(microseconds=_int64(x))  # noqa: E731
-    return Axis(column, number, value, Fraction(step), f"its durations are in whole {words}")
+    lasts = lambda x: str(timedelta(microseconds=int(x)))  # noqa: E731
+    return Axis(column, number, _int64, Fraction(step), f"its durations are in whole {words}", lasts)
 
 
 def _finest(column: Mapping[str, Any]) -> tuple[int, str]:
     """The smallest difference between two times of a column, in microseconds and in words."""
     unit = re.search(r"\[(s|ms)[\],]", column.get("arrow", ""))
     arrow = {None: 1, "s": MICRO, "ms": 1000}[unit[1] if unit else None]
-    format = column.get("format", "%S")
-    if "%S" not in format and "%T" not in format:
+    if "%S" not in column.get("format", "%S") or column.get("seconds") is False:
         return max(arrow, 60 * MICRO), "minutes"
     step = max(arrow, 10 ** (6 - min(6, column.get("fraction", 6))))
     return step, {MICRO: "seconds", 1000: "milliseconds", 1: "microseconds"}.get(step, "fractions of a second")
@@ -201,18 +212,18 @@ def _moment(given: Any, column: Mapping[str, Any]) -> datetime:
     except ValueError:
         found = None
     if found is None:
-        found = _in_format(given, column, "dates such as 2024-03-01")
+        found = _in_format(given, column)
     try:
         return found if found.tzinfo is None else found.astimezone(_zone(column)).replace(tzinfo=None)
     except OverflowError:
         raise Objection("This is beyond what the column can hold.") from None
 
 
-def _in_format(given: Any, column: Mapping[str, Any], like: str) -> datetime:
+def _in_format(given: Any, column: Mapping[str, Any]) -> datetime:
     try:
         return datetime.strptime(given.strip(), column["format"])
     except (AttributeError, KeyError, ValueError):
-        raise Objection(f"The column holds {like}, and {_shown(given)!r} is none.") from None
+        raise Objection(f"The column holds dates such as 2024-03-01, and {_shown(given)!r} is none.") from None
 
 
 def _zone(column: Mapping[str, Any]) -> timezone:

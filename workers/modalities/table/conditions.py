@@ -23,9 +23,9 @@ SHOWN = 8
 
 def parse(schema: Schema, conditions: Conditions) -> dict[str, Condition]:
     """Each column's condition, in the values of its storage type: text, bool, int, float, date, datetime (as it stands
-    in the column, without a zone), time, timedelta; None for missing. Ranges are closed, within the column's bounds
-    and on its grid; of a column with levels they become the levels within. Raises InvalidCondition, with an error for
-    each condition that no row can be asked to meet."""
+    in the column, without a zone); whole microseconds of a time of day or a duration; None for missing. Ranges are
+    closed, within the column's bounds and on its grid; of a column with levels they become the levels within. Raises
+    InvalidCondition, with an error for each condition that no row can be asked to meet."""
     columns = {column["name"]: column for column in schema["columns"]}
     found: dict[str, Condition] = {}
     errors = []
