@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from service.domain.modality import TrainConfig
-from workers.modalities import Dataset, Ingested, Json, PartSink, Progress, Sampler, Training
+from workers.modalities import Augmenter, Dataset, Ingested, Json, PartSink, Progress, Sampler, Training
 from workers.modalities.table import files
 from workers.modalities.table.spec import TableConfig
 
@@ -26,6 +26,12 @@ class Table:
         from workers.modalities.table.sampler import TableSampler
 
         return TableSampler(directory, device)
+
+    def augmenter(self, dataset: Dataset, directory: Path, device: str, wish: Json) -> Augmenter:
+        from workers.modalities.table.augment import TableAugmenter
+        from workers.modalities.table.sampler import TableSampler
+
+        return TableAugmenter(dataset, TableSampler(directory, device), wish)
 
 
 MODALITY = Table()
