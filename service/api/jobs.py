@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 from pydantic import Discriminator as By
 
 from service.api.dependencies import Body, Id, Name, OnlyOnce, Paging, Parts, Reference, Who, answered
@@ -21,10 +21,35 @@ from service.errors import (
     ModelNotReady,
     NotFound,
 )
-from service.usecases import augmenting, jobs, outputs
+from service.usecases import augmenting, generating, jobs, outputs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-Value = str | int | float | bool | None
+CONDITION = {
+    "description": "A value, null for missing, a set, a range with one end or two, or the shares of some values.",
+    "anyOf": [
+        {"type": ["string", "number", "boolean", "null"]},
+        {"type": "object", "properties": {"in": {"type": "array"}}, "required": ["in"], "additionalProperties": False},
+        {
+            "type": "object",
+            "properties": {end: {"type": ["string", "number"]} for end in ("min", "max", "above", "below")},
+            "minProperties": 1,
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {
+                "share": {
+                    "type": ["object", "array"],
+                    "description": '{"a value": 0.5, ...}; or pairs, as null is no key.',
+                }
+            },
+            "required": ["share"],
+            "additionalProperties": False,
+        },
+        {"type": "object", "additionalProperties": {"type": "number"}, "description": "Shares, for short."},
+    ],
+}
+Condition = Annotated[Any, WithJsonSchema(CONDITION)]  # each modality reads them by what it knows of the column
 
 
 class TrainJob(Body):
@@ -51,19 +76,23 @@ class GenerateJob(Body):
                 "count": 10_000,
                 "seed": 7,
                 "format": "csv",
-                "conditions": {"income": ">50K"},
+                "conditions": {"income": {">50K": 0.5, "<=50K": 0.5}, "age": {"min": 18, "max": 65}},
             }
         }
     )
 
     kind: Literal["generate"]
     model_id: Reference
-    count: int = Field(ge=1, description="Samples.")
+    count: int | None = Field(None, ge=1, description="Samples; required, unless rows are given: then all by default.")
     seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same samples; drawn if absent.")
     format: str | None = Field(None, max_length=32, description="One of the modality's; its first if absent.")
-    conditions: dict[str, Value] = Field(
-        default_factory=dict, max_length=100, description="What each sample must have: labels or categories."
+    conditions: dict[str, Condition] = Field(
+        default_factory=dict, max_length=100, description="What samples must meet, by column; `label` of images."
     )
+    given: Reference | None = Field(
+        None, description="A dataset whose rows are completed: what is there is kept, what is missing is made."
+    )
+    copies: int | None = Field(None, ge=1, le=1_000_000, description="Completions of each given row; 1 if absent.")
     name: Name | None = None
 
 
@@ -114,8 +143,7 @@ def create_job(body: NewJob, parts: Parts, once: OnlyOnce) -> Response:
         return answered(jobs.train(parts, once, body.dataset_id, body.config, body.name))
     if isinstance(body, AugmentJob):
         return answered(augmenting.augment(parts, once, augmenting.Wish(**body.model_dump(exclude={"kind"}))))
-    given = (body.count, body.seed, body.format, body.conditions, body.name)
-    return answered(jobs.generate(parts, once, body.model_id, *given))
+    return answered(generating.generate(parts, once, generating.Wish(**body.model_dump(exclude={"kind"}))))
 
 
 @router.get("", operation_id="list_jobs", summary="List jobs, newest first", responses=documented())

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Preset = Literal["draft", "standard", "best"]
 Schema = Mapping[str, Any]  # a dataset's schema as JSON: {"modality": ..., and what the modality puts there}
 Method = Literal["balance", "enlarge"]  # how a dataset is augmented
-Conditions = Mapping[str, Any]  # what a sample must meet: {"column": value}; an image's class is the column "label"
+Conditions = Mapping[str, Any]  # what samples must meet, by column; an image's class is the column "label"
 
 
 class DatasetOptions(BaseModel):
@@ -50,3 +50,5 @@ class ModalitySpec:
     check_conditions: Callable[[Schema, Conditions], None]  # raises service.errors.InvalidCondition
     # (schema, target column, method): raises InvalidRequest; a modality without it cannot be augmented
     check_target: Callable[[Schema, str | None, Method], None] | None = None
+    # (model's schema, schema of a dataset whose rows it is to complete): raises InvalidRequest; without it, none can be
+    check_given: Callable[[Schema, Schema], None] | None = None

@@ -301,6 +301,7 @@ class ModalityView(View):
     formats: list[str] = Field(description="Of outputs; the first is the default.")
     preview: Literal["rows", "picture"]
     augments: bool = Field(description="Whether its datasets can be augmented.")
+    completes: bool = Field(description="Whether its models complete given rows.")
     config: dict[str, Any] = Field(description="JSON schema of a train job's `config`.")
     options: dict[str, Any] = Field(description="JSON schema of a dataset's `options`.")
 

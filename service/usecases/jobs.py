@@ -1,6 +1,5 @@
 """Jobs as their users see them: submitted, looked at, listed, cancelled."""
 
-import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -48,50 +47,6 @@ def train(context: Context, once: Once, dataset_id: str, config: Mapping[str, An
             name=name,
             dataset_id=dataset_id,
             model_id=model_id,
-        )
-        return view(session, job)
-
-    return and_ring(context, answer(context, once, 201, work))
-
-
-def generate(
-    context: Context,
-    once: Once,
-    model_id: str,
-    count: int,
-    seed: int | None,
-    format: str | None,
-    conditions: Mapping[str, Any],
-    name: str | None,
-) -> Answer:
-    """A generation in shards. Raises NotFound, ModelNotReady, InvalidRequest, InvalidCondition.
-
-    Without a seed one is drawn, so that two generations differ; the job's spec tells it."""
-    if count > context.settings.max_count:
-        raise refuse("count", f"A job may generate up to {context.settings.max_count} samples.")
-
-    def work(session: Session) -> JobView:
-        model = Scope(session, once.project_id).get(Model, model_id, lock=True)
-        refuse_unless_ready(model)
-        spec = modalities.spec(model.modality)
-        resolved = {
-            "modality": model.modality,
-            "count": count,
-            "seed": secrets.randbelow(RANDOM_SEEDS) if seed is None else seed,
-            "format": chosen_format(spec, format),
-            "conditions": dict(conditions),
-        }
-        spec.check_conditions(model.schema, conditions)
-        job = open_job(
-            session,
-            once.project_id,
-            JobKind.GENERATE,
-            resolved,
-            name=name,
-            dataset_id=None,
-            model_id=model_id,
-            payloads=shards(count, spec.shard_samples),
-            total=-(-count // spec.shard_samples),
         )
         return view(session, job)
 

@@ -93,8 +93,17 @@ def _generate(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
         "start": unit.payload["start"],
         "count": unit.payload["count"],
         "conditions": job.spec.get("conditions") or {},
+        "given": _given(session, job),
         "key": shard_key(job, unit.index, unit.attempt),
     }
+
+
+def _given(session: Session, job: Job) -> dict[str, Any] | None:
+    """The upload whose rows are completed: as it was sent, for the model's own columns say how it is read."""
+    if "given" not in job.spec:
+        return None
+    dataset = _found(session.get(Dataset, job.dataset_id), "dataset of given rows")
+    return {"key": dataset.source_key, "options": dataset.options, "copies": job.spec["copies"]}
 
 
 def _augment(session: Session, job: Job, unit: Unit) -> dict[str, Any]:

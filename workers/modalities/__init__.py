@@ -83,14 +83,32 @@ class Training(Protocol):
         into `directory`; calibrates first where the modality does. Returns the report (public, JSON)."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """An upload of samples to complete: sample i is its sample i // copies, with what is missing there made."""
+
+    path: Path
+    options: Json  # how to read it
+    copies: int = 1
+
+
 class Sampler(Protocol):
-    """A loaded model. Bytes depend on (seed, start, count, conditions, format) alone."""
+    """A loaded model. Bytes depend on (seed, start, count, conditions, given, format) alone."""
 
     def write(
-        self, path: Path, start: int, count: int, seed: int, format: str, conditions: Json, progress: Progress
+        self,
+        path: Path,
+        start: int,
+        count: int,
+        seed: int,
+        format: str,
+        conditions: Json,
+        progress: Progress,
+        given: Given | None = None,
     ) -> int:
         """Write samples start .. start+count-1 of the stream that `seed` names to one file; returns their number.
-        `start` is a multiple of the spec's shard_samples. Memory does not grow with `count`."""
+        `start` is a multiple of the spec's shard_samples. Memory does not grow with `count`. Raises
+        service.errors.Rejected for given samples that cannot be completed; only specs with `check_given` get any."""
 
     def preview(self, count: int, seed: int) -> bytes:
         """A fresh excerpt: UTF-8 JSON {"columns": [...], "rows": [...]} or a PNG grid, as the spec's `preview` says."""
@@ -147,6 +165,7 @@ __all__ = [
     "Augmenter",
     "Augmenting",
     "Dataset",
+    "Given",
     "Ingested",
     "Iterator",
     "Json",

@@ -38,12 +38,14 @@ def test_a_compressed_table_or_a_spreadsheet_is_not_taken_for_pictures() -> None
     assert not SPEC.recognises(zipped({"xl/workbook.xml": b"x"})[:512], "book.xlsx")
 
 
-@pytest.mark.parametrize("value", ["cat", "7", 7, 0])
+@pytest.mark.parametrize("value", ["cat", "7", 7, 0, {"in": ["cat", 7]}, {"cat": 0.5, "7": 0.5}, {"share": {"0": 1}}])
 def test_a_known_class_can_be_asked_for_by_name_or_number(value: object) -> None:
     SPEC.check_conditions(SCHEMA, {"label": value})
 
 
-@pytest.mark.parametrize("value", ["dog", "07", 8, 7.0, True, False, None, ["cat"], {"a": 1}, ""])
+@pytest.mark.parametrize(
+    "value", ["dog", "07", 8, 7.0, True, False, None, ["cat"], {"a": 1}, "", {"in": []}, {"cat": 2}, {"min": 0}]
+)
 def test_an_unknown_class_is_refused_with_its_path(value: object) -> None:
     with pytest.raises(InvalidCondition) as refused:
         SPEC.check_conditions(SCHEMA, {"label": value})

@@ -15,7 +15,7 @@ from PIL import Image
 from service.errors import InvalidRequest
 from workers.modalities import Dataset, Stop
 from workers.modalities.images.modality import MODALITY, ImageSampler
-from workers.modalities.images.spec import ImageConfig
+from workers.modalities.images.spec import ImageConfig, label_condition
 from workers.modalities.images.training import ImageTraining
 
 from .helpers import encoded, ingested, noise, on, zipped
@@ -85,6 +85,16 @@ def test_it_learns_which_way_the_bars_of_a_class_lie(sampler: ImageSampler, tmp_
     assert upright_share(written(sampler, tmp_path / "x", 300, label="upright")) > 0.95
     assert upright_share(written(sampler, tmp_path / "x", 300, label="level")) < 0.05
     assert 0.65 < upright_share(written(sampler, tmp_path / "x", 1_000)) < 0.85
+
+
+def test_shares_of_labels_are_met_nearly_exactly_and_a_set_keeps_its_own_proportions(sampler: ImageSampler) -> None:
+    classes = sampler.codec.classes or []
+    half = label_condition(classes, {"upright": 0.5, "level": 0.5})
+    labels = np.concatenate([sampler.chunk(chunk, 250, 5, half)[1] for chunk in range(2)])
+    assert abs(int((labels == classes.index("upright")).sum()) - 250) <= 3
+    some = label_condition(classes, {"in": ["upright", "level"]})
+    assert np.array_equal(sampler.chunk(1, 250, 5, some)[1], sampler.chunk(1, 250, 5, None)[1])
+    assert set(sampler.codec.labels(100, np.random.default_rng(0), among=[1])) == {1}
 
 
 def test_its_figures_see_the_difference_between_trained_and_not(trained: ImageTraining, bars: Dataset) -> None:

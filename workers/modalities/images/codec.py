@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -48,11 +49,15 @@ class Codec:
         out: NDArray[np.uint8] = unit.mul(255.0).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return out
 
-    def labels(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """n class indices in the training data's proportions."""
+    def labels(self, n: int, rng: np.random.Generator, among: Sequence[int] | None = None) -> NDArray[np.int64]:
+        """n class indices in the training data's proportions; of some classes, in theirs."""
         if self.shares is None:
             return np.full(n, -1, dtype=np.int64)
-        edges = np.cumsum(self.shares)
+        shares = np.array(self.shares)
+        if among is not None:
+            wanted = np.isin(np.arange(len(shares)), among)
+            shares = np.where(wanted, shares, 0) if shares[wanted].any() else wanted.astype(float)
+        edges = np.cumsum(shares)
         return np.searchsorted(edges / edges[-1], rng.random(n), side="right").astype(np.int64)
 
     def condition(self, labels: NDArray[np.int64]) -> Tensor | None:

@@ -9,12 +9,13 @@ from safetensors.torch import load_file
 
 from service.domain.modality import TrainConfig
 from service.errors import InvalidRequest
-from workers.modalities import Dataset, Ingested, Json, PartSink, Progress
+from workers.modalities import Dataset, Given, Ingested, Json, PartSink, Progress
+from workers.modalities.conditions import Condition, OneOf, Shares, Value, assign
 from workers.modalities.images import files
 from workers.modalities.images.codec import Codec
 from workers.modalities.images.networks import Architecture, Generator
 from workers.modalities.images.outputs import WRITERS, Samples, grid
-from workers.modalities.images.spec import ImageConfig, ImageOptions, label_index
+from workers.modalities.images.spec import ImageConfig, ImageOptions, label_condition
 from workers.modalities.images.training import CONFIG, ImageTraining, architecture_from, painted
 
 CHUNK = 250  # samples of one seed; divides the spec's shard_samples, so a sample is the same whichever shard it is in
@@ -28,15 +29,25 @@ class ImageSampler:
         self.generator, self.codec, self.device = generator.to(device).eval().requires_grad_(False), codec, device
 
     def write(
-        self, path: Path, start: int, count: int, seed: int, format: str, conditions: Json, progress: Progress
+        self,
+        path: Path,
+        start: int,
+        count: int,
+        seed: int,
+        format: str,
+        conditions: Json,
+        progress: Progress,
+        given: Given | None = None,
     ) -> int:
         if format not in WRITERS:
             raise InvalidRequest(f"Pictures are written as {' or '.join(WRITERS)}, not as '{format}'.")
         if start % CHUNK:
             raise ValueError(f"start must be a multiple of {CHUNK}")
+        if given is not None:
+            raise InvalidRequest("Pictures cannot be completed.")
         label = None
         if "label" in conditions and self.codec.classes is not None:
-            label = label_index(self.codec.classes, conditions["label"])
+            label = label_condition(self.codec.classes, conditions["label"])
         WRITERS[format](path, self._samples(start, count, seed, label, progress), self.codec)
         progress(count, count)
         return count
@@ -47,21 +58,33 @@ class ImageSampler:
         (_, pixels, _), *_ = self._samples(0, count, seed, None, lambda done, total: None)
         return grid(pixels, max(1, round(count**0.5)))
 
-    def _samples(self, start: int, count: int, seed: int, label: int | None, progress: Progress) -> Samples:
+    def _samples(self, start: int, count: int, seed: int, label: Condition | None, progress: Progress) -> Samples:
         for first in range(start, start + count, CHUNK):
             progress(first - start, count)
             pixels, labels = self.chunk(first // CHUNK, min(CHUNK, start + count - first), seed, label)
             yield first, pixels, labels
 
-    def chunk(self, chunk: int, n: int, seed: int, label: int | None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def chunk(
+        self, chunk: int, n: int, seed: int, label: Condition | None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """(pixels, labels) of the first n samples of a chunk, whose randomness is (seed, chunk) alone."""
         source = np.random.SeedSequence([seed, chunk])
-        labels = self.codec.labels(CHUNK, np.random.default_rng(source))
-        if label is not None:
-            labels[:] = label
+        labels = self._labels(chunk, seed, label, np.random.default_rng(source))
         rng = torch.Generator().manual_seed(int(source.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         latent = self.generator.latent(CHUNK, rng)[:n]
         return self.codec.decode(painted(self.generator, self.codec, latent, labels[:n], self.device)), labels[:n]
+
+    def _labels(self, chunk: int, seed: int, label: Condition | None, rng: np.random.Generator) -> NDArray[np.int64]:
+        """(CHUNK,) as the condition wants them: a set in the proportions of the training data."""
+        match label:
+            case Value():
+                return np.full(CHUNK, label.value, np.int64)
+            case OneOf():
+                return self.codec.labels(CHUNK, rng, among=label.values)
+            case Shares():
+                index = np.arange(chunk * CHUNK, (chunk + 1) * CHUNK, dtype=np.uint64)
+                return np.array(label.values, np.int64)[assign(label, index, seed)]
+        return self.codec.labels(CHUNK, rng)
 
 
 class ImageModality:

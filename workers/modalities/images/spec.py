@@ -8,6 +8,7 @@ from pydantic import Field
 
 from service.domain.modality import Conditions, DatasetOptions, ModalitySpec, Schema, TrainConfig
 from service.errors import InvalidCondition
+from workers.modalities.conditions import Condition, Objection, read
 
 EXTENSIONS = (".zip", ".tar", ".tar.gz", ".tgz")
 MINIMUM_SIDE, MAXIMUM_SIDE = 16, 512
@@ -98,8 +99,20 @@ def label_index(classes: list[str], value: object) -> int | None:
     return classes.index(name) if name in classes else None
 
 
+def label_condition(classes: list[str], given: object) -> Condition:
+    """A condition on the label, in indices of classes. Raises Objection."""
+
+    def one(value: object) -> int:
+        index = label_index(classes, value)
+        if index is None:
+            raise Objection(f"There is no class {str(value)[:60]!r}.")
+        return index
+
+    return read(given, one)
+
+
 def check_conditions(schema: Schema, conditions: Conditions) -> None:
-    """Only the column `label`, and only a class that the dataset has. Raises InvalidCondition."""
+    """Only the column `label`, and only classes that the dataset has. Raises InvalidCondition."""
     for column in conditions:
         if column != "label":
             raise _invalid(f"conditions.{column}", f"There is no column '{column}'; pictures have only 'label'.")
@@ -108,9 +121,11 @@ def check_conditions(schema: Schema, conditions: Conditions) -> None:
     classes = schema.get("classes")
     if not classes:
         raise _invalid("conditions.label", "These pictures have no labels, so none can be asked for.")
-    if label_index(list(classes), conditions["label"]) is None:
+    try:
+        label_condition(list(classes), conditions["label"])
+    except Objection as objection:
         known = ", ".join(f"'{name}'" for name in classes[:20]) + (", ..." if len(classes) > 20 else "")
-        raise _invalid("conditions.label", f"There is no class {conditions['label']!r}. The classes are {known}.")
+        raise _invalid("conditions.label", f"{objection} The classes are {known}.") from None
 
 
 SPEC = ModalitySpec(

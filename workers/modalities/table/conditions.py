@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from service.domain.modality import Conditions, Schema
-from service.errors import InvalidCondition
+from service.errors import InvalidCondition, InvalidRequest
 from workers.modalities.conditions import Condition, Objection, OneOf, Range, Shares, Value, assign, read
 from workers.modalities.table.axes import KINDS, Axis
 
-__all__ = ["Condition", "OneOf", "Range", "Shares", "Value", "assign", "check_conditions", "parse", "same_level"]
+__all__ = [
+    "Condition", "OneOf", "Range", "Shares", "Value",
+    "assign", "check_conditions", "check_given", "parse", "same_level",
+]  # fmt: skip
 
 UNLEARNED = {
     "identifier": "a key, made anew in each row",
@@ -43,6 +46,16 @@ def parse(schema: Schema, conditions: Conditions) -> dict[str, Condition]:
 def check_conditions(schema: Schema, conditions: Conditions) -> None:
     """Raises InvalidCondition, with an error for each condition that no row of this schema can be asked to meet."""
     parse(schema, conditions)
+
+
+def check_given(schema: Schema, given: Schema) -> None:
+    """Raises InvalidRequest for rows to complete that have a column which rows of this schema do not have."""
+    known = {column["name"] for column in schema["columns"]}
+    unknown = [column["name"] for column in given["columns"] if column["name"] not in known]
+    if unknown:
+        more = f", nor {len(unknown) - 1} others" if len(unknown) > 1 else ""
+        message = f"The model has no column {unknown[0]!r}{more}; rows to complete have some of its columns."
+        raise InvalidRequest(message, errors=[{"path": "given", "message": message}])
 
 
 def same_level(level: Any, value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from service.domain.modality import DatasetOptions, ModalitySpec, TrainConfig
-from workers.modalities.table.conditions import check_conditions, same_level
+from workers.modalities.table.conditions import check_conditions, check_given, same_level
 from workers.modalities.table.target import check_target
 
 __all__ = ["SPEC", "TableConfig", "TableOptions", "check_conditions", "recognises", "same_level"]
@@ -110,4 +110,5 @@ SPEC = ModalitySpec(
     recognises=recognises,
     check_conditions=check_conditions,
     check_target=check_target,
+    check_given=check_given,
 )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tests.integration.workers.tiny.spec import TinyConfig
 from workers.engine.batch import Batch
 from workers.engine.trainer import Settings, Trainer
-from workers.modalities import Dataset, Json, Progress
+from workers.modalities import Dataset, Given, Json, Progress
 
 
 class Generator(nn.Module):
@@ -87,7 +87,15 @@ class TinySampler:
         return [float(x) for x in out[:, 0]]
 
     def write(
-        self, path: Path, start: int, count: int, seed: int, format: str, conditions: Json, progress: Progress
+        self,
+        path: Path,
+        start: int,
+        count: int,
+        seed: int,
+        format: str,
+        conditions: Json,
+        progress: Progress,
+        given: Given | None = None,
     ) -> int:
         for i in range(int(conditions.get("seconds", 0) / 0.05)):
             progress(i, count)
