@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from service.errors import InvalidCondition, Rejected
 from service.modalities import MODALITIES, spec
-from workers.modalities import Dataset, Ingested, Modality, Part, Sampler, Split, Stop, modality
+from workers.modalities import Dataset, Ingested, Modality, Part, Sampler, Split, Stop, augmenting, modality
 
 FILES = {"generator.safetensors", "discriminator.safetensors", "codec.json", "config.json", "report.json"}
 
@@ -172,6 +172,28 @@ def test_a_preview_is_of_its_kind(name: str, sampler: Sampler) -> None:
     else:
         assert len(json.loads(seen)["rows"]) == 5
     assert seen == sampler.preview(5, 1) != sampler.preview(5, 2)
+
+
+def test_one_that_augments_says_so_and_adds_rows_after_the_real_ones(
+    name: str, trained: tuple[Modality, Ingested, Dataset, Path, dict[str, object]], tmp_path: Path
+) -> None:
+    mine, _, data, folder, _ = trained
+    assert hasattr(mine, "augmenter") == (spec(name).check_target is not None)
+    if spec(name).check_target is None:
+        return
+    wish = {"target": None, "method": "enlarge", "count": 50, "seed": 5, "max_count": 100}
+    found = augmenting(name).augmenter(data, folder, "cpu", wish)
+    real = sum(part.rows for part in data.parts if part.split == "train")
+    assert found.rows == real + 50
+    form = spec(name).formats[0]
+    for path in (tmp_path / "a", tmp_path / "b"):
+        assert found.write(path, 0, found.rows, form, on) == found.rows
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    told = json.loads(json.dumps(dict(found.judge(on)), allow_nan=False))
+    assert (told["real_rows"], told["synthetic_rows"]) == (real, 50)
+    assert told.keys() >= {"flag", "before", "after", "verdict"}
+    with pytest.raises(Stop):
+        found.write(tmp_path / "c", 0, found.rows, form, stop)
 
 
 def test_a_cancelled_ingestion_stops_at_once(name: str, tmp_path: Path) -> None:

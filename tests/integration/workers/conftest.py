@@ -182,6 +182,40 @@ class Yard:
         opening.ring(self.context, job.id)
         return job.id
 
+    def augment(self, count: int = 246, target: str | None = None, model_id: str | None = None, **config: Any) -> str:
+        """Four real numbers and so many synthetic ones, by this model or by one that is trained first."""
+        dataset_id = self.dataset()
+        spec = {"target": target, "method": "enlarge", "count": count, "max_count": 9, "seed": 7, "format": "csv"}
+        with self.context.database.begin() as session:
+            found = model_id or new_id("mdl")
+            job = opening.open_job(
+                session,
+                self.project,
+                JobKind.AUGMENT,
+                spec | {"config": config},
+                dataset_id=dataset_id,
+                model_id=found,
+                total=1 if model_id else 2,
+                first=None if model_id else JobKind.TRAIN,
+            )
+            if model_id is None:
+                session.add(
+                    Model(
+                        id=found,
+                        project_id=self.project,
+                        created_at=time.time(),
+                        name="m",
+                        status="training",
+                        modality="tiny",
+                        dataset_id=dataset_id,
+                        job_id=job.id,
+                        schema={},
+                        config=config,
+                    )
+                )
+        opening.ring(self.context, job.id)
+        return job.id
+
     def preview(self, model_id: str) -> str:
         spec = {"count": 5, "seed": 1}
         with self.context.database.begin() as session:

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from service.domain.modality import TrainConfig
 from service.errors import Rejected
 from tests.integration.workers.tiny.spec import TinyConfig
-from workers.modalities import Dataset, Ingested, Json, PartSink, Progress, Sampler, Training
+from workers.modalities import Augmenter, Dataset, Ingested, Json, PartSink, Progress, Sampler, Training
 
 
 class Tiny:
@@ -54,6 +54,11 @@ class Tiny:
         from tests.integration.workers.tiny.training import TinySampler
 
         return TinySampler(directory)
+
+    def augmenter(self, dataset: Dataset, directory: Path, device: str, wish: Json) -> Augmenter:
+        from tests.integration.workers.tiny.augmenting import TinyAugmenter
+
+        return TinyAugmenter(dataset, directory, wish)
 
 
 MODALITY = Tiny()

@@ -26,4 +26,5 @@ SPEC = ModalitySpec(
     preview="rows",
     recognises=lambda head, filename: head.startswith(b"TINY"),
     check_conditions=lambda schema, conditions: None,
+    check_target=lambda schema, target, method: None,
 )
