@@ -16,6 +16,11 @@ from typing import Any
 from workers.modalities.conditions import Condition, Objection, Range
 
 MICRO = 1_000_000
+MINUTE, DAY = 60 * MICRO, 86_400 * MICRO
+UNITS = {
+    DAY: "days", 60 * MINUTE: "hours", MINUTE: "minutes", MICRO: "seconds", 1000: "milliseconds", 1: "microseconds",
+}  # fmt: skip
+STARTS = {"ms": 1000, "mill": 1000, "m": MINUTE, "s": MICRO, "h": 60 * MINUTE, "d": DAY, "w": 7 * DAY}
 MIDNIGHT = datetime(1970, 1, 1)
 WHOLE = re.compile(r"\s*[+-]?\d{1,30}\s*")
 LASTING = (  # sign, days, hours, minutes, seconds: "1 day, 02:30:00", "-0:30", "3d"; "P1DT2H30M"
@@ -168,7 +173,7 @@ def _times(column: Mapping[str, Any]) -> Axis:
         raise Objection(f"The column holds times of the day such as 08:30:00, and {_shown(given)!r} is none.")
 
     step, words = _finest(column)
-    return Axis(column, number, _int64, Fraction(step), f"its times are in whole {words}", _clock)
+    return Axis(column, number, _int64, step, f"its times are in whole {words}", _clock)
 
 
 def _twelve(text: str) -> time:
@@ -192,17 +197,25 @@ def _durations(column: Mapping[str, Any]) -> Axis:
 
     step, words = _finest(column)
     lasts = lambda x: str(timedelta(microseconds=int(x)))  # noqa: E731
-    return Axis(column, number, _int64, Fraction(step), f"its durations are in whole {words}", lasts)
+    return Axis(column, number, _int64, step, f"its durations are in whole {words}", lasts)
 
 
-def _finest(column: Mapping[str, Any]) -> tuple[int, str]:
+def _finest(column: Mapping[str, Any]) -> tuple[Fraction, str]:
     """The smallest difference between two times of a column, in microseconds and in words."""
+    style = column.get("style", column)
     unit = re.search(r"\[(s|ms)[\],]", column.get("arrow", ""))
-    arrow = {None: 1, "s": MICRO, "ms": 1000}[unit[1] if unit else None]
-    if "%S" not in column.get("format", "%S") or column.get("seconds") is False:
-        return max(arrow, 60 * MICRO), "minutes"
-    step = max(arrow, 10 ** (6 - min(6, column.get("fraction", 6))))
-    return step, {MICRO: "seconds", 1000: "milliseconds", 1: "microseconds"}.get(step, "fractions of a second")
+    arrow = {"s": MICRO, "ms": 1000}[unit[1]] if unit else 1
+    if "%S" not in column.get("format", "%S") or style.get("seconds") is False:
+        arrow = MINUTE
+    counted = _unit(str(style["unit"])) if "unit" in style else MICRO
+    step = max(Fraction(arrow), Fraction(counted, 10 ** min(6, style.get("fraction", 6))))
+    return step, UNITS.get(int(step), f"steps of {float(step / MICRO):g} seconds")
+
+
+def _unit(word: str) -> int:
+    """Of durations that are written as "45 min", in microseconds."""
+    plain = word.strip().lower()
+    return next(size for start, size in STARTS.items() if plain.startswith(start))
 
 
 def _moment(given: Any, column: Mapping[str, Any]) -> datetime:
