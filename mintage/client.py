@@ -84,6 +84,37 @@ class Mintage:
         }
         return self.jobs.create(body)
 
+    def augment(
+        self,
+        dataset: str | Dataset,
+        target: str | None = None,
+        model: str | Model | Job | None = None,
+        method: str | None = None,
+        factor: float | None = None,
+        count: int | None = None,
+        seed: int | None = None,
+        format: str | None = None,
+        name: str | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> Job:
+        """Start to add synthetic rows to a dataset's own: as many as fill each class of `target` up to the largest, or,
+        with the method 'enlarge', as many as make it `factor` times as large. Without a model one is trained first,
+        with `config`. The finished job's result has `before` and `after`: how well a classifier does with them."""
+        body = {
+            "kind": "augment",
+            "dataset_id": dataset if isinstance(dataset, str) else dataset.id,
+            "target": target,
+            "model_id": model.model_id if isinstance(model, Job) else model.id if isinstance(model, Model) else model,
+            "method": method,
+            "factor": factor,
+            "count": count,
+            "seed": seed,
+            "format": format,
+            "name": name,
+            "config": config or None,
+        }
+        return self.jobs.create(body)
+
     def modalities(self) -> list[dict[str, Any]]:
         """What can be trained here, with the JSON schema of each one's settings."""
         answer = self.transport.get("/v1/modalities")

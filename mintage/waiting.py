@@ -11,7 +11,13 @@ from rich.text import Text
 from mintage.errors import ApiError, JobFailed, ServerUnreachable, WaitTimedOut
 from mintage.results import Job
 
-VERBS = {"ingest": "reading", "train": "training", "generate": "generating", "evaluate": "evaluating"}
+VERBS = {
+    "ingest": "reading",
+    "train": "training",
+    "generate": "generating",
+    "augment": "augmenting",
+    "evaluate": "evaluating",
+}
 FIRST_PAUSE, LONGEST_PAUSE = 0.15, 1.0
 METRICS_EVERY = 3.0  # seconds between two looks at the curves
 Show = Callable[[Job], None]
@@ -96,7 +102,7 @@ class _Glance:
         self._text = ""
 
     def __call__(self, job: Job) -> str:
-        if job.kind != "train" or job.state != "running" or time.monotonic() < self._next:
+        if job.kind not in ("train", "augment") or job.state != "running" or time.monotonic() < self._next:
             return self._text
         self._next = time.monotonic() + METRICS_EVERY
         with contextlib.suppress(ApiError, ServerUnreachable):  # an ornament: the wait goes on without it

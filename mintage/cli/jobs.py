@@ -1,4 +1,4 @@
-"""`mintage train`, `mintage generate` and `mintage jobs`: start work, watch it, cancel it, fetch what it made."""
+"""`mintage train`, `generate`, `augment` and `jobs`: start work, watch it, cancel it, fetch what it made."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ from mintage.cli.common import (
     state,
     table,
 )  # fmt: skip
-from mintage.cli.reports import headline
+from mintage.cli.reports import gained, headline
 from mintage.results import Job
 
 app = group("jobs", "Work in the queue: look at it, watch it, cancel it.")
@@ -33,26 +33,31 @@ Id = Annotated[str, typer.Argument(metavar="JOB", help="Its id: job_...")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as the job is in the queue.")]
 Name = Annotated[str | None, typer.Option(help="A name for people.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result.")]
+Preset = Annotated[str | None, typer.Option(help="draft, standard or best: from minutes to hours.")]
+Steps = Annotated[int | None, typer.Option(help="Training steps, instead of the preset's.")]
+TimeLimit = Annotated[int | None, typer.Option(metavar="SECONDS", help="Stop training well within so long.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the modality's own; repeatable.")
+]
+Format = Annotated[str | None, typer.Option(help="Such as parquet, csv, jsonl; the modality's first.")]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the files go; ./JOB by default.")]
 
 
 def add_to(app: typer.Typer) -> None:
     app.command()(train)
     app.command()(generate)
+    app.command()(augment)
 
 
 def train(
     ctx: typer.Context,
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The id of a dataset that is ready: ds_...")],
-    preset: Annotated[str | None, typer.Option(help="draft, standard or best: from minutes to hours.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps, instead of the preset's.")] = None,
+    preset: Preset = None,
+    steps: Steps = None,
     seed: Seed = None,
     name: Name = None,
-    time_limit: Annotated[int | None, typer.Option(metavar="SECONDS", help="Stop well within so long.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the modality's own; repeatable."),
-    ] = None,
+    time_limit: TimeLimit = None,
+    set_: Settings = None,
     no_wait: NoWait = False,
     json: Json = False,
     data_dir: DataDir = None,
@@ -77,7 +82,7 @@ def generate(
     ctx: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The id of a model: mdl_...")],
     count: Annotated[int, typer.Option(help="How many samples.")],
-    format: Annotated[str | None, typer.Option(help="Such as parquet, csv, jsonl; the modality's first.")] = None,
+    format: Format = None,
     seed: Seed = None,
     where: Annotated[
         list[str] | None,
@@ -99,10 +104,42 @@ def generate(
         _download(ctx, finished(ctx, job), out)
 
 
+def augment(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="The id of a dataset that is ready: ds_...")],
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Whose classes are balanced and scored.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model of this dataset; one is trained first if absent.")] = None,
+    method: Annotated[str | None, typer.Option(help="balance (the default) or enlarge.")] = None,
+    factor: Annotated[float | None, typer.Option(help="With enlarge: all rows to real ones; 2 if absent.")] = None,
+    count: Annotated[int | None, typer.Option(help="Synthetic rows in all, instead.")] = None,
+    format: Format = None,
+    seed: Seed = None,
+    preset: Preset = None,
+    steps: Steps = None,
+    time_limit: TimeLimit = None,
+    set_: Settings = None,
+    name: Name = None,
+    out: Out = None,
+    no_wait: NoWait = False,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Add synthetic rows that balance or enlarge a dataset, and say what a classifier gains."""
+    chosen = {"preset": preset, "steps": steps, "time_limit_seconds": time_limit}
+    config = settings(set_ or []) | {key: value for key, value in chosen.items() if value is not None}
+    wish = {"target": target, "method": method, "factor": factor, "count": count, "seed": seed, "format": format}
+    with connect(ctx) as client:
+        job = client.augment(dataset, model=model, name=name, config=config, **wish)  # type: ignore[arg-type]
+        if no_wait:
+            put(ctx, job.raw, f"{_queued(job)}\nFetch it with: mintage jobs download {job.id}")
+            return
+        _download(ctx, finished(ctx, job), out)
+
+
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    kind: Annotated[str | None, typer.Option(help="ingest, train or generate.")] = None,
+    kind: Annotated[str | None, typer.Option(help="ingest, train, generate or augment.")] = None,
     state: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     json: Json = False,
@@ -153,7 +190,7 @@ def cancel(ctx: typer.Context, job: Id, json: Json = False, data_dir: DataDir = 
 
 @app.command()
 def download(ctx: typer.Context, job: Id, out: Out = None, json: Json = False, data_dir: DataDir = None) -> None:
-    """Download what a finished generation made; goes on where an earlier download broke off."""
+    """Download what a finished job made; goes on where an earlier download broke off."""
     with connect(ctx) as client:
         _download(ctx, finished(ctx, client.jobs.get(job)), out)
 
@@ -167,8 +204,14 @@ def _download(ctx: typer.Context, job: Job, directory: Path | None) -> None:
     total = sum(path.stat().st_size for path in paths)
     rows = (job.result.get("output") or {}).get("rows")
     what = f"{number(rows)} samples" if rows is not None else "The output"
+    if job.kind == "augment":
+        what = (
+            " and ".join(f"{number(job.result.get(f'{kind}_rows'))} {kind}" for kind in ("real", "synthetic")) + " rows"
+        )
     files = str(paths[0]) if len(paths) == 1 else f"{len(paths)} files in {directory}"
     out().print(f"{what}, {size(total)}, checksums verified: [bold]{escape(files)}[/bold]")
+    if job.kind == "augment":
+        out().print(gained(job.result))
 
 
 def _queued(job: Job) -> str:

@@ -26,6 +26,36 @@ def headline(report: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def gained(result: Mapping[str, Any]) -> RenderableType:
+    """Of an augmentation: each figure without and with the synthetic rows, what that means, and what to know of it."""
+    before, after = _flat(result.get("before")), _flat(result.get("after"))
+    weighted = _flat(result.get("weighted"))
+    parts: list[RenderableType] = []
+    if before:
+        made = Table(box=None, header_style="bold", pad_edge=False)
+        for number, column in enumerate(("on held-out rows", "real rows", "with synthetic", "real rows, weighted")):
+            if number < 3 or weighted:
+                made.add_column(column, no_wrap=number == 0, justify="left" if number == 0 else "right")
+        for name, value in before.items():
+            cells = [_cell(value), _cell(after.get(name)), *([_cell(weighted.get(name))] if weighted else [])]
+            made.add_row(escape(name), *cells)
+        parts += ["", made, ""]
+    parts += [escape(str(result["verdict"]))] if result.get("verdict") else []
+    parts += [f"[dim]{escape(str(warning))}[/dim]" for warning in result.get("warnings") or []]
+    return Group(*parts)
+
+
+def _flat(figures: object) -> dict[str, float]:
+    """Figures by name, those of each class as well; how many rows they rest on is no figure."""
+    if not isinstance(figures, Mapping):
+        return {}
+    counts = ("trained_on", "scored_on")
+    own = _numbers({name: value for name, value in figures.items() if name not in counts})
+    recall = figures.get("recall")
+    recalls = _numbers(recall) if isinstance(recall, Mapping) else {}
+    return own | {f"recall of {name}": value for name, value in list(recalls.items())[:20]}
+
+
 Parts = tuple[dict[str, float], dict[str, float], dict[str, float], Mapping[str, str]]
 
 

@@ -20,7 +20,7 @@ from tests.unit.client.web import Asked, Said, serving
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "cli-help.txt"
 COMMANDS = [
-    "", "up", "down", "status", "doctor", "demo", "train", "generate",
+    "", "up", "down", "status", "doctor", "demo", "train", "generate", "augment",
     "datasets", "datasets upload", "datasets list", "datasets show", "datasets delete",
     "jobs", "jobs list", "jobs show", "jobs watch", "jobs cancel", "jobs download",
     "models", "models list", "models show", "models report", "models delete",
