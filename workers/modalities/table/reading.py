@@ -107,7 +107,8 @@ def _parquet(path: Path) -> Source:
 def _parquet_chunks(path: Path, done: list[int]) -> Iterator[pa.Table]:
     done[0] = 0
     try:
-        for batch in pq.ParquetFile(path).iter_batches(CHUNK_ROWS, use_threads=False):
+        file = pq.ParquetFile(path, pre_buffer=False)  # which would hold all of the file that was read so far
+        for batch in file.iter_batches(CHUNK_ROWS, use_threads=False):
             done[0] += batch.num_rows
             table = pa.Table.from_batches([batch])
             yield table.cast(pa.schema([(item.name, _plain(item.type)) for item in table.schema]), safe=False)
