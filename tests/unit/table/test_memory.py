@@ -30,7 +30,7 @@ def test_the_length_of_values_is_remembered_of_so_many_alone() -> None:
 
 
 def test_long_levels_and_levels_of_many_columns_are_not_all_remembered() -> None:
-    long = [pa.array([f"{i}-{j} " + "x" * 3_000 for j in range(200)]) for i in range(10)]
+    long = [pa.array([f"{i}-{j} " + "x" * 6_000 for j in range(200)]) for i in range(10)]
     assert sum(chunk.nbytes for chunk in long) > LEVEL_BYTES
     assert seen(long).levels is None
     some = [pa.array([f"w{j}" for j in range(2_000)])]

@@ -39,11 +39,11 @@ def test_a_level_that_occurs_once_is_neither_published_nor_drawn(tmp_path: Path)
 
 
 def test_a_level_of_held_out_rows_is_neither_published_nor_drawn(tmp_path: Path) -> None:
-    """Pairs of rows, of which the split takes some apart: one of the two alone is too few."""
-    values = [*np.repeat([f"pair-{i}" for i in range(40)], 2), *RNG.choice(["a", "b"], N - 80)]
+    """Fives of rows, of which the split takes some apart: four alone are too few."""
+    values = [*np.repeat([f"five-{i}" for i in range(40)], 5), *RNG.choice(["a", "b"], N - 200)]
     found, dataset = ingest(tmp_path, "t.csv", csv(v=values, x=np.round(RNG.normal(size=N), 3)))
     (train,) = (pq.read_table(part.path)["v"].to_pylist() for part in dataset.parts if part.split == "train")
-    shared = {value for value in values if train.count(value) > 1}
+    shared = {value for value in values if train.count(value) >= 5}
     assert len(shared) < 42
     assert set(columns(found)["v"]["levels"]) == shared
 
@@ -57,21 +57,21 @@ def test_levels_that_are_not_learned_leave_the_shares_of_the_others_alone() -> N
 
 
 @pytest.mark.parametrize(
-    ("values", "kind"),
+    ("values", "entity"),
     [
-        ([f"{NAMES[i % 200 % 144].replace(' ', '.').lower()}{i % 200}@example.com" for i in range(N)], "identifier"),
-        ([f"+49 {170 + i % 5} {1_000_000 + 7919 * (i % 200)}" for i in range(N)], "identifier"),
-        ([f"({200 + i % 200}) 555-{1000 + i % 200}" for i in range(N)], "identifier"),
-        (NAMES[:12], "text"),
-        (NAMES[:12] + NAMES[:4], "text"),
-        ([*NAMES, *NAMES[:100]], "text"),
+        ([f"{NAMES[i % 200 % 144].replace(' ', '.').lower()}{i % 200}@example.com" for i in range(N)], "email"),
+        ([f"+49 {170 + i % 5} {1_000_000 + 7919 * (i % 200)}" for i in range(N)], "phone"),
+        ([f"({200 + i % 200}) 555-{1000 + i % 200}" for i in range(N)], "phone"),
+        (NAMES[:12], "name"),
+        (NAMES[:12] + NAMES[:4], "name"),
+        ([*NAMES, *NAMES[:100]], "name"),
     ],
 )
 def test_addresses_telephones_and_names_that_few_rows_share_are_not_categories(
-    tmp_path: Path, values: list[str], kind: str
+    tmp_path: Path, values: list[str], entity: str
 ) -> None:
     column, drawn, known = made(tmp_path, values)
-    assert column["type"] == kind, column
+    assert (column["type"], column["entity"]) == ("personal", entity), column
     assert not drawn & set(values)
     assert not any(value in known for value in values)
 
@@ -81,7 +81,7 @@ def test_addresses_telephones_and_names_that_few_rows_share_are_not_categories(
     [
         [f"agent{i % 5}@example.com" for i in range(N)],
         [["New York", "Los Angeles", "San Diego", "Las Vegas"][i % 4] for i in range(N)],
-        [f"{20_000 + i % 150:06d}" for i in range(N)],
+        [f"{20_000 + i % 90:06d}" for i in range(N)],
     ],
 )
 def test_values_that_many_rows_share_stay_categories(tmp_path: Path, values: list[str]) -> None:
@@ -98,7 +98,35 @@ def test_a_column_with_a_single_value_does_not_tell_it(tmp_path: Path) -> None:
     assert "my own" not in known
 
 
-def test_what_a_user_calls_a_category_is_none_where_no_two_rows_share_a_value(tmp_path: Path) -> None:
+def test_what_a_user_calls_a_category_is_none_where_no_rows_share_a_value(tmp_path: Path) -> None:
     content = csv(v=NAMES, x=np.round(RNG.normal(size=len(NAMES)), 3))
     found, _ = ingest(tmp_path, "t.csv", content, types={"v": "category"})
     assert columns(found)["v"]["type"] == "text"
+    assert "no 3 rows share a value" in found.warnings[0]
+
+
+@pytest.mark.parametrize(("wanted", "shown"), [(None, 2), (1, 4), (3, 3), (60, 1)])
+def test_how_many_rows_must_share_a_level_can_be_said(tmp_path: Path, wanted: int | None, shown: int) -> None:
+    values = ["a"] * 900 + ["b"] * 45 + ["c"] * 4 + ["d"]
+    options = {} if wanted is None else {"min_level_rows": wanted}
+    found, dataset = ingest(tmp_path, "t.csv", csv(v=values, x=range(950)), **options)
+    column = columns(found)["v"]
+    (train,) = (pq.read_table(part.path)["v"].to_pylist() for part in dataset.parts if part.split == "train")
+    counts = {level: train.count(level) for level in "abcd"}
+    assert column["levels"] == [level for level in "abcd" if counts[level] >= (wanted or 5)]
+    gone = [counts[level] for level in "abcd" if level not in column["levels"]]
+    assert len(column["levels"]) <= shown
+    assert column.get("pooled", {"levels": 0, "rows": 0}) == {"levels": len(gone), "rows": sum(gone)}
+    assert found.profile["columns"][0].get("pooled") == column.get("pooled")
+    assert ("fewer than" in column["reason"]) == bool(gone)
+
+
+def test_fewer_rows_must_share_a_level_in_a_small_table(tmp_path: Path) -> None:
+    found, _ = ingest(tmp_path, "t.csv", csv(v=["a"] * 30 + ["b"] * 3 + ["c"], x=range(34)))
+    assert columns(found)["v"]["levels"] == ["a", "b"]
+
+
+def test_true_and_false_are_nobodys_secret(tmp_path: Path) -> None:
+    found, _ = ingest(tmp_path, "t.csv", csv(v=["yes"] + ["no"] * 599, x=range(600)), min_level_rows=50)
+    assert columns(found)["v"]["type"] == "boolean"
+    assert len(columns(found)["v"]["levels"]) >= 1

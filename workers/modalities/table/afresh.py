@@ -20,6 +20,7 @@ from workers.modalities.table.writing import storage_type
 
 Column = Mapping[str, Any]
 AFRESH = ("identifier", "text", "constant", "personal")
+WHOLE = {"phone": "#", "ssn": "#########"}  # how whole numbers are written: digits alone
 POOLED = {"city": "city", "postcode": "postcode", "company": "company"}  # entity: what Faker calls it
 
 
@@ -62,18 +63,19 @@ def _plain(value: Any) -> str:
 def _someones(column: Column, index: Numbers, seed: int) -> pa.Array:
     salt = zlib.crc32(str(column.get("person") or column["name"]).encode())
     numbers, locale, entity = _who(column, index, seed, salt), str(column["locale"]), column["entity"]
+    mask = column.get("mask") or (None if column["arrow"] == "string" else WHOLE.get(entity))
     if entity in ("email", "name", "first_name", "last_name", "username"):
         return _cased(_name(column, people.People.of(numbers, locale, seed, salt)), column)
     if entity == "phone":
-        return accounts.phones(numbers, locale, seed, salt, column.get("mask"))
+        return accounts.phones(numbers, locale, seed, salt, mask)
     if entity == "address":
         return people.addresses(numbers, locale, seed, salt, bool(column.get("whole")))
     if entity == "iban":
         return accounts.ibans(numbers, seed, salt, str(column.get("country", "DE")), bool(column.get("spaced")))
     if entity == "credit_card":
-        return accounts.cards(numbers, seed, salt, column.get("mask"))
+        return accounts.cards(numbers, seed, salt, mask)
     if entity == "ssn":
-        return accounts.social(numbers, seed, salt, column.get("mask"))
+        return accounts.social(numbers, seed, salt, mask)
     if entity == "ip":
         return accounts.hosts(numbers, seed, salt, int(column.get("version", 4)))
     if entity == "url":

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,11 @@ import pyarrow.parquet as pq
 
 from service.errors import Rejected
 from workers.modalities import Ingested, PartSink, Progress, Split
-from workers.modalities.table import infer, observe, temporal
-from workers.modalities.table.infer import Column
+from workers.modalities.table import clock, geography, infer, observe, personal, temporal, written
+from workers.modalities.table.counting import Counts
+from workers.modalities.table.entries import Column
 from workers.modalities.table.observe import Observed
+from workers.modalities.table.profile import Spread, profile
 from workers.modalities.table.reading import open_source
 from workers.modalities.table.source import Source
 from workers.modalities.table.writing import storage_type, write_file
@@ -34,12 +35,16 @@ def ingest(source: Path, options: Mapping[str, Any], seed: int, sink: PartSink, 
     """Two passes over the upload: the first infers each column's type, the second writes typed parts."""
     upload = open_source(source, options)
     columns, rows, spread = _first_pass(upload, options, progress)
+    warnings = [text for column in columns for text in column.pop("warnings", ())]
+    columns = personal.settled(columns, options.get("locale"), options.get("consistent_people", True))
+    columns = geography.marked(columns)
     columns = _second_pass(upload, columns, rows, seed, sink, progress)
-    warnings = list(upload.warnings)
+    warnings = [*upload.warnings, *warnings]
     if upload.ragged:
         warnings.append(f"{upload.ragged} lines with another number of values than the header were skipped.")
     schema = {"modality": "table", "columns": columns, "layout": upload.layout}
-    return Ingested(rows=rows, schema=schema, profile=_profile(columns, spread.table(columns)), warnings=warnings)
+    figures = profile(columns, spread.table(columns, converted))
+    return Ingested(rows=rows, schema=schema, profile=figures, warnings=warnings)
 
 
 # -- the first pass: types ----------------------------------------------------------------------------------------
@@ -51,20 +56,26 @@ def _first_pass(upload: Source, options: Mapping[str, Any], progress: Progress) 
     if unknown:
         raise Rejected("unknown_column", f"The options give a type to {unknown[0]!r}, which is no column of the file.")
     seen: list[Observed] = []
-    spread, grouping = Spread(), upload.layout.get("delimiter", ",") == ","
+    spread = Spread()
     for chunk in upload.chunks():
-        seen = seen or [
-            Observed(item.name, item.type, upload.tokens, grouping=grouping, columns=len(upload.names))
-            for item in chunk.schema
-        ]
+        seen = seen or _watched(upload, chunk.schema, wanted)
         for column, array in zip(seen, chunk.columns, strict=True):
             _observe(column, array)
         spread.add(chunk)
         progress(0.5 * upload.done_bytes(), upload.total_bytes)
     rows = seen[0].rows if seen else 0
     _check_rows(upload, rows, seen)
-    columns = [infer.decide(column, wanted.get(column.name)) for column in seen]
+    least = infer.least_for(rows, options.get("min_level_rows"))
+    columns = [infer.decide(column, wanted.get(column.name), least) for column in seen]
     return columns, rows, spread
+
+
+def _watched(upload: Source, schema: pa.Schema, wanted: Mapping[str, str]) -> list[Observed]:
+    grouping, count = upload.layout.get("delimiter", ",") == ",", len(upload.names)
+    return [
+        Observed(item.name, item.type, upload.tokens, grouping, count, leveled=wanted.get(item.name) == "category")
+        for item in schema
+    ]
 
 
 def _observe(column: Observed, array: pa.ChunkedArray) -> None:
@@ -91,56 +102,6 @@ def _check_rows(upload: Source, rows: int, seen: list[Observed]) -> None:
         raise Rejected("all_missing", "Every value of every column is missing.")
 
 
-class Spread:
-    """A sample of rows spread over the whole file, thinned as it grows."""
-
-    LIMIT, BYTES = 40_000, 64 << 20
-
-    def __init__(self) -> None:
-        self.chunks: list[pa.Table] = []
-        self.stride = 1
-
-    def add(self, chunk: pa.Table) -> None:
-        self.chunks.append(_every(chunk, self.stride))
-        while self._too_much():
-            self.chunks = [_every(part, 2) for part in self.chunks]
-            self.stride *= 2
-
-    def _too_much(self) -> bool:
-        rows, held = (sum(getattr(part, name) for part in self.chunks) for name in ("num_rows", "nbytes"))
-        return bool(rows > self.LIMIT or (held > self.BYTES and rows > len(self.chunks)))
-
-    def table(self, columns: list[Column]) -> pa.Table:
-        whole = pa.concat_tables(self.chunks)
-        return pa.table(
-            [converted(whole[c["name"]].combine_chunks(), c) for c in columns], names=[c["name"] for c in columns]
-        )
-
-
-def _every(table: pa.Table, stride: int) -> pa.Table:
-    return table if stride == 1 else table.take(pa.array(np.arange(0, table.num_rows, stride)))
-
-
-def _profile(columns: list[Column], sample: pa.Table) -> dict[str, Any]:
-    """Figures for people, from a sample: shares of missing values, quantiles of numbers, shares of levels."""
-    out = []
-    for column, array in zip(columns, sample.columns, strict=True):
-        entry: dict[str, Any] = {"name": column["name"], "missing": column["missing"]}
-        if column["type"] in ("integer", "float") and array.null_count < len(array):
-            steps = [0.05, 0.25, 0.5, 0.75, 0.95]
-            entry["quantiles"] = dict(zip(map(str, steps), pc.quantile(array, q=steps).to_pylist(), strict=True))
-        if column["type"] in ("category", "boolean"):
-            public = pa.array(column["levels"]).cast(array.type)
-            counted = pc.value_counts(array.filter(pc.is_in(array, public)))
-            top = np.argsort(-counted.field(1).to_numpy(), kind="stable")[:10]
-            shares = counted.field(1).to_numpy()[top] / max(1, len(array))
-            entry["levels"] = {
-                str(counted.field(0)[int(i)].as_py()): round(float(s), 4) for i, s in zip(top, shares, strict=True)
-            }
-        out.append(entry)
-    return {"columns": out}
-
-
 # -- the second pass: typed parts ---------------------------------------------------------------------------------
 
 
@@ -150,21 +111,28 @@ def converted(array: pa.Array, column: Column) -> pa.Array:
     if not pa.types.is_string(array.type):
         return _from_typed(array, column, target)
     if "missing_token" in column:
-        array = _without_tokens(array, column)
+        array = _without_tokens(array, column, target)
     if pa.types.is_string(target):
         return array
     text = pc.utf8_trim_whitespace(array)
     if column["type"] in ("date", "datetime"):
-        times = (
-            temporal.parse(text.drop_null(), column["format"])
-            if text.null_count
-            else temporal.parse(text, column["format"])
-        )
-        return _scattered(times, text).cast(target)
+        return _each(text, lambda known: _moments(known, column)).cast(target)
+    if column["type"] in ("time", "duration"):
+        return _each(text, lambda known: clock.parse(known, column["form"]))
     if pa.types.is_boolean(target):
         return pc.equal(pc.utf8_lower(text), "true")
-    plain = observe.plain_number(text, column.get("comma", False), column.get("grouped", False))
-    return pc.cast(plain, target)
+    plain = written.plain_number(text, column.get("comma", False), column.get("grouped", False))
+    return written.numbers_in(plain, target) if column.get("unreadable") else pc.cast(plain, target)
+
+
+def _moments(text: pa.Array, column: Column) -> pa.Array:
+    read = temporal.shifted if column.get("offsets") else temporal.parse
+    return read(text, column["format"])
+
+
+def _each(text: pa.Array, read: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """What is read from the values that are not null, put back where they were."""
+    return _scattered(read(text.drop_null()), text) if text.null_count else read(text)
 
 
 def _scattered(values: pa.Array, like: pa.Array) -> pa.Array:
@@ -174,9 +142,9 @@ def _scattered(values: pa.Array, like: pa.Array) -> pa.Array:
     return pc.replace_with_mask(pa.nulls(len(like), values.type), pc.is_valid(like), values)
 
 
-def _without_tokens(array: pa.Array, column: Column) -> pa.Array:
+def _without_tokens(array: pa.Array, column: Column, target: pa.DataType) -> pa.Array:
     tokens = observe.MISSING
-    if column["type"] in ("integer", "float", "boolean", "date", "datetime"):
+    if column["type"] == "boolean" or not pa.types.is_string(target):
         tokens = tokens | observe.MAYBE_MISSING
     missing = pc.is_in(pc.utf8_trim_whitespace(array), pa.array(sorted(tokens)))
     return pc.if_else(missing, pa.scalar(None, pa.string()), array)
@@ -184,7 +152,9 @@ def _without_tokens(array: pa.Array, column: Column) -> pa.Array:
 
 def _from_typed(array: pa.Array, column: Column, target: pa.DataType) -> pa.Array:
     if pa.types.is_time(array.type) or pa.types.is_duration(array.type):
-        array = array.cast(pa.int32() if array.type.bit_width == 32 else pa.int64())
+        size = {"s": 10**6, "ms": 1_000}.get(array.type.unit, 1)
+        whole = array.cast(pa.int32() if array.type.bit_width == 32 else pa.int64()).cast(pa.int64())
+        return pc.multiply_checked(whole, size)
     if pa.types.is_timestamp(array.type) and array.type.tz:
         array = pc.cast(array, pa.timestamp(array.type.unit))
     return array.cast(target, safe=False)
@@ -233,7 +203,11 @@ def _second_pass(
     schema = pa.schema([(column["name"], storage_type(column)) for column in columns])
     held, start = holdout_rows(rows, seed), 0
     writers = [PartWriter("train", sink, schema), PartWriter("holdout", sink, schema)]
-    counted = {c["name"]: Counter[Any]() for c in columns if "levels" in c or c.get("value") is not None}
+    counted = {
+        c["name"]: Counts(observe.MAX_LEVELS + 1, 1 << 30)
+        for c in columns
+        if "levels" in c or c.get("value") is not None
+    }
     with ExitStack() as stack:
         for writer in writers:
             stack.push(writer.abandon)
@@ -245,16 +219,16 @@ def _second_pass(
             out[held[first:last] - start] = True
             train = table.filter(pa.array(~out))
             for name, counts in counted.items():
-                _count(counts, train[name])
+                found = pc.value_counts(train[name].combine_chunks().drop_null())
+                counts.add(found.field(0), found.field(1))
             writers[0].write(train)
             writers[1].write(table.filter(pa.array(out)))
             start += table.num_rows
             progress(0.5 * upload.total_bytes + 0.5 * upload.done_bytes(), upload.total_bytes)
         for writer in writers:
             writer.close()
-    return [infer.publishable(column, counted.get(column["name"], {})) for column in columns]
+    return [_publishable(column, counted.get(column["name"])) for column in columns]
 
 
-def _count(counts: Counter[Any], array: pa.ChunkedArray) -> None:
-    found = pc.value_counts(array.combine_chunks().drop_null())
-    counts.update(dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)))
+def _publishable(column: Column, counts: Counts | None) -> Column:
+    return infer.publishable(column, (counts.dictionary() if counts else None) or {})

@@ -188,5 +188,6 @@ def _persons(columns: list[Column]) -> dict[str, str]:
 def _start(column: Column) -> str:
     """What stands before the entity in a column's name: 'buyer' of buyer_email."""
     joined = words_of(column["name"])
-    hints = sorted((*forms.HINTS[column["entity"]], *forms.WEAK_NAME), key=len, reverse=True)
+    known = ("full_name", "fullname", "name") if column["entity"] == "name" else forms.HINTS[column["entity"]]
+    hints = sorted(known, key=len, reverse=True)
     return next((joined.removesuffix(hint).strip("_") for hint in hints if joined.endswith(hint)), joined)

@@ -16,8 +16,10 @@ FORMATS = (
     *DATE_FORMATS,
     *(f"{date}{gap}{time}" for date in DATE_FORMATS[:7] for gap in (" ", "T") for time in TIME_FORMATS),
 )
+ZONE = "%z"  # an offset that is not the same in all values
 OFFSET = r"[+-]\d\d(:?\d\d)?$"  # from universal time
 FRACTION = rf"(:\d\d)[.](\d{{1,6}})(Z|{OFFSET[:-1]})?$"
+ZONES = rf"(?P<zone>Z|{OFFSET[:-1]})$"
 _NAMED = r":\d\d[.](?P<f>\d{1,6})(?:Z|[+-]\d\d(?::?\d\d)?)?$"
 
 
@@ -27,6 +29,55 @@ def candidates(first: str) -> tuple[str, ...]:
     if not offset:
         return FORMATS
     return tuple(f + offset[1] for f in FORMATS if f.endswith(("%S", "%H:%M")))
+
+
+def zoned(first: str) -> tuple[str, ...]:
+    """The formats a column may have whose values have different offsets from universal time: they end in %z."""
+    if not re.search(rf":\d\d(?:[.]\d{{1,6}})?(Z|{OFFSET[:-1]})$", first):
+        return ()
+    return tuple(f + ZONE for f in FORMATS if f.endswith(("%S", "%H:%M")))
+
+
+def with_zones(pattern: str) -> str | None:
+    """The same format with any offset in place of its own; None if it has none."""
+    return pattern.removesuffix(offset_of(pattern)) + ZONE if offset_of(pattern) else None
+
+
+def has_zones(pattern: str) -> bool:
+    return pattern.endswith(ZONE)
+
+
+def offset_of(pattern: str) -> str:
+    """The offset at a format's end; nothing if it has none."""
+    found = re.search(rf"(Z|{OFFSET[:-1]})$", pattern)
+    return found[1] if found else ""
+
+
+def offsets(text: pa.Array) -> dict[str, int]:
+    """How many values have each offset."""
+    counted = pc.value_counts(pc.struct_field(pc.extract_regex(text, ZONES), "zone"))
+    return dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
+
+
+def _minutes(offset: str) -> int:
+    digits = re.sub(r"\D", "", offset).ljust(4, "0")
+    return (int(digits[:2]) * 60 + int(digits[2:4])) * (-1 if offset.startswith("-") else 1)
+
+
+def _universal(text: pa.Array, pattern: str) -> pa.Array:
+    found = pc.struct_field(pc.extract_regex(text, ZONES), "zone").dictionary_encode()
+    if found.null_count:
+        raise pa.ArrowInvalid("a value has no offset from universal time")
+    minutes = pa.array([_minutes(offset) for offset in found.dictionary.to_pylist()], pa.int64()).take(found.indices)
+    local = parse(pc.replace_substring_regex(text, ZONES.replace("?P<zone>", ""), ""), pattern.removesuffix(ZONE))
+    return pc.subtract(local, pc.cast(pc.multiply(minutes, 60_000_000), pa.duration("us")))
+
+
+def shifted(text: pa.Array, pattern: str) -> pa.Array:
+    """Times of many offsets as they are at the format's own one."""
+    minutes = _minutes(offset_of(pattern))
+    universal = parse(text, str(with_zones(pattern)))
+    return pc.add(universal, pa.scalar(minutes * 60_000_000, pa.duration("us")))
 
 
 def fits(text: pa.Array, pattern: str) -> bool:
@@ -42,7 +93,10 @@ def fits(text: pa.Array, pattern: str) -> bool:
 
 
 def parse(text: pa.Array, pattern: str) -> pa.Array:
-    """Timestamps in microseconds; fractions of a second are kept, whatever the format says of seconds."""
+    """Timestamps in microseconds; fractions of a second are kept, whatever the format says of seconds. Universal time
+    where the format ends in %z, as at the place otherwise."""
+    if has_zones(pattern):
+        return _universal(text, pattern)
     if "%S" not in pattern or "%p" in pattern:
         return pc.strptime(text, format=pattern, unit="us")
     whole = pc.strptime(pc.replace_substring_regex(text, FRACTION, r"\1\3"), format=pattern, unit="us")

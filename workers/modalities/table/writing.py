@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workers.modalities.table import temporal
+from workers.modalities.table import clock, temporal
 from workers.modalities.table.infer import Column
 
 
 def storage_type(column: Column) -> pa.DataType:
     """How a column's values are kept in the parts."""
     kind = column["type"]
-    if kind == "integer":
+    if kind in ("integer", "time", "duration"):  # the latter two in microseconds
         return pa.int64()
     if kind == "float":
         return pa.float64()
@@ -72,6 +72,11 @@ def output_type(column: Column) -> pa.DataType:
     return names.get(name) or pa.type_for_alias(name)
 
 
+def spoken(column: Column) -> bool:
+    """Whether people read the column's values as text though they are kept as numbers: dates, times, durations."""
+    return column["type"] in ("date", "datetime", "time", "duration")
+
+
 def output_schema(columns: list[Column]) -> pa.Schema:
     return pa.schema([(column["name"], output_type(column)) for column in columns])
 
@@ -86,7 +91,9 @@ def typed(array: pa.Array, column: Column) -> pa.Array:
     if pa.types.is_string(target):
         return as_text(array, column)
     if pa.types.is_time(target) or pa.types.is_duration(target):
-        array = array.cast(pa.int32() if target.bit_width == 32 else pa.int64(), safe=False)
+        size = {"s": 10**6, "ms": 1_000}.get(target.unit, 1)
+        array = pc.divide(array.cast(pa.int64(), safe=False), size)
+        return array.cast(pa.int32() if target.bit_width == 32 else pa.int64(), safe=False).cast(target)
     if pa.types.is_decimal(target):
         return pc.cast(pc.round(array, target.scale), target, safe=False)
     return array.cast(target, safe=False)
@@ -99,8 +106,8 @@ def as_text(array: pa.Array, column: Column) -> pa.Array:
         return array
     if kind in ("date", "datetime"):
         return temporal.write(array.cast(pa.timestamp("us")), column["format"], column["fraction"], column["padded"])
-    if column["arrow"].startswith("time") and pa.types.is_integer(array.type):
-        return typed(array, column).cast(pa.string())
+    if kind in ("time", "duration"):
+        return clock.write(array, column["form"], column["style"])
     if pa.types.is_boolean(array.type):
         no, yes = column.get("spelling") or ("false", "true")
         return pc.if_else(array, yes, no)
@@ -195,7 +202,7 @@ def _write_jsonl(path: Path, columns: list[Column], _: Mapping[str, Any], tables
 def _json_text(array: pa.Array, column: Column) -> pa.Array:
     if pa.types.is_boolean(array.type):
         text = pc.if_else(array, "true", "false")
-    elif array.type in (pa.int64(), pa.float64()) and not column["arrow"].startswith(("string", "time")):
+    elif array.type in (pa.int64(), pa.float64()) and not (column["arrow"] == "string" or spoken(column)):
         text = array.cast(pa.string())
     else:
         coded = as_text(array, column).dictionary_encode()
