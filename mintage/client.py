@@ -65,13 +65,20 @@ class Mintage:
     def generate(
         self,
         model: str | Model | Job,
-        count: int,
+        count: int | None = None,
         seed: int | None = None,
         format: str | None = None,
         conditions: dict[str, Any] | None = None,
         name: str | None = None,
+        given: str | Dataset | Path | None = None,
+        copies: int | None = None,
     ) -> Job:
-        """Start to generate `count` samples; `model` may be a finished training job. A seed repeats a result."""
+        """Start to generate `count` samples; `model` may be a finished training job. A seed repeats a result.
+
+        A condition is a value, {"in": [...]}, {"min": ..., "max": ...}, or {a value: its share, ...}. `given` are rows
+        whose empty cells are made, `copies` times each: a dataset, or the path of a file, which is uploaded first."""
+        if isinstance(given, Path):
+            given = self.datasets.upload(given)
         model_id = model if isinstance(model, str) else model.model_id if isinstance(model, Job) else model.id
         body = {
             "kind": "generate",
@@ -81,6 +88,8 @@ class Mintage:
             "format": format,
             "conditions": conditions or None,
             "name": name,
+            "given": given.id if isinstance(given, Dataset) else given,
+            "copies": copies,
         }
         return self.jobs.create(body)
 

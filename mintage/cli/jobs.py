@@ -16,7 +16,6 @@ from mintage.cli.common import (
     group,
     number,
     out,
-    pairs,
     put,
     put_json,
     say,
@@ -25,7 +24,9 @@ from mintage.cli.common import (
     state,
     table,
 )  # fmt: skip
+from mintage.cli.conditions import conditions as read_conditions
 from mintage.cli.reports import gained, headline
+from mintage.client import Mintage
 from mintage.results import Job
 
 app = group("jobs", "Work in the queue: look at it, watch it, cancel it.")
@@ -81,13 +82,25 @@ def train(
 def generate(
     ctx: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The id of a model: mdl_...")],
-    count: Annotated[int, typer.Option(help="How many samples.")],
+    count: Annotated[int | None, typer.Option(help="How many samples; all that --complete gives, if absent.")] = None,
     format: Format = None,
     seed: Seed = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN=VALUE", help="Only samples with this category or label; repeatable."),
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="What samples must meet; repeatable. Also 'age>=18', 'state in CA,NY', 'wind is missing', "
+            "'income:share=yes:0.5,no:0.5'.",
+        ),
     ] = None,
+    conditions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="More conditions: JSON, as the API takes them.")
+    ] = None,
+    complete: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Rows whose empty cells are made: a file, or the id of a dataset."),
+    ] = None,
+    copies: Annotated[int | None, typer.Option(min=1, help="Completions of each row of --complete.")] = None,
     name: Name = None,
     out: Out = None,
     no_wait: NoWait = False,
@@ -95,13 +108,23 @@ def generate(
     data_dir: DataDir = None,
 ) -> None:
     """Generate samples from a model and download them."""
-    conditions = pairs(where or [], "--where")
+    if count is None and complete is None:
+        raise typer.BadParameter("say how many, or which rows to complete", param_hint="--count")
+    met = read_conditions(where or [], conditions)
     with connect(ctx) as client:
-        job = client.generate(model, count, seed=seed, format=format, conditions=conditions, name=name)
+        given = _uploaded(ctx, client, complete) if complete else None
+        job = client.generate(model, count, seed, format, met, name=name, given=given, copies=copies)
         if no_wait:
             put(ctx, job.raw, f"{_queued(job)}\nFetch it with: mintage jobs download {job.id}")
             return
         _download(ctx, finished(ctx, job), out)
+
+
+def _uploaded(ctx: typer.Context, client: Mintage, rows: str) -> str:
+    """The id of the dataset of rows to complete, which may be a file that has to be uploaded first."""
+    if rows.startswith("ds_") and not Path(rows).exists():
+        return rows
+    return client.datasets.upload(Path(rows), progress=not state(ctx).json).id
 
 
 def augment(
