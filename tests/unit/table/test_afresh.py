@@ -36,7 +36,8 @@ UNIQUE = [
     column("email"), column("name"), column("username"), column("phone", mask="(###) ###-####"), column("address"),
     column("iban", country="GB"), column("credit_card"), column("ssn"), column("ip", version=4),
     column("ip", version=6), column("url"), column("national_id", **SHAPE), column("email", "de_DE"),
-    column("name", "ja_JP"), column("email", "ja_JP"), column("phone", "de_DE", mask="+## ### #######"), column("name", "pt_BR"),
+    column("name", "ja_JP"), column("email", "ja_JP"), column("name", "pt_BR"),
+    column("phone", "de_DE", mask="+## ### #######"),
 ]  # fmt: skip
 
 

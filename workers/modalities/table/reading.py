@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from service.errors import Rejected
+from workers.modalities.table import nested
 from workers.modalities.table.delimited import delimited
 from workers.modalities.table.encodings import encoding_of, sample_of
 from workers.modalities.table.jsonlines import is_json, json_lines
@@ -43,6 +44,8 @@ def open_source(path: Path, options: Mapping[str, Any]) -> Source:
 
 
 def _checked(source: Source) -> Source:
+    if not source.names:
+        raise Rejected("no_columns", "The file has no columns.")
     if len(source.names) > MAX_COLUMNS:
         raise Rejected(
             "too_many_columns", f"The table has {len(source.names)} columns; at most {MAX_COLUMNS} are taken."
@@ -85,33 +88,31 @@ def _parquet(path: Path) -> Source:
         schema = file.schema_arrow
     except (pa.ArrowInvalid, OSError) as error:
         raise Rejected("corrupt_file", "The Parquet file is damaged or was cut short; send it again.") from error
-    for item in schema:
-        kind = _plain(item.type)
+    kinds = [(at, _plain(kind)) for at, kind in nested.leaves(schema)]
+    for at, kind in kinds:
+        name = nested.dotted(at)
         if pa.types.is_nested(kind):
-            raise Rejected(
-                "nested_column", f"Column {item.name!r} holds lists or structures; flatten it to plain values first."
-            )
+            raise nested.refuse_list(at)
         if kind in (pa.binary(), pa.large_binary(), pa.binary_view()) or pa.types.is_fixed_size_binary(kind):
-            raise Rejected(
-                "unsupported_column", f"Column {item.name!r} holds bytes; leave it out or turn it into text."
-            )
+            raise Rejected("unsupported_column", f"Column {name!r} holds bytes; leave it out or turn it into text.")
     if not file.metadata.num_rows:
         raise Rejected("no_rows", "The file has columns and no rows.")
-    done = [0]
+    done, within = [0], nested.layout([at for at, _ in kinds])
+    plain = pa.schema([(nested.dotted(at), kind) for at, kind in kinds])
     return Source(
-        kind="parquet", names=list(schema.names), chunks=lambda: _parquet_chunks(path, done),
-        total_bytes=file.metadata.num_rows, done_bytes=lambda: done[0],
+        kind="parquet", names=list(plain.names), chunks=lambda: _parquet_chunks(path, plain, done),
+        total_bytes=file.metadata.num_rows, done_bytes=lambda: done[0], layout={"nested": within} if within else {},
     )  # fmt: skip
 
 
-def _parquet_chunks(path: Path, done: list[int]) -> Iterator[pa.Table]:
+def _parquet_chunks(path: Path, plain: pa.Schema, done: list[int]) -> Iterator[pa.Table]:
     done[0] = 0
     try:
         file = pq.ParquetFile(path, pre_buffer=False)  # which would hold all of the file that was read so far
         for batch in file.iter_batches(CHUNK_ROWS, use_threads=False):
             done[0] += batch.num_rows
-            table = pa.Table.from_batches([batch])
-            yield table.cast(pa.schema([(item.name, _plain(item.type)) for item in table.schema]), safe=False)
+            columns = [column for _, column in nested.flattened(pa.Table.from_batches([batch]))]
+            yield pa.table(columns, names=plain.names).cast(plain, safe=False)
     except pa.ArrowNotImplementedError as error:
         raise Rejected("unsupported_column", f"A column's type cannot be read: {str(error)[:120]}.") from error
     except (pa.ArrowInvalid, OSError) as error:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workers.modalities.table import clock, temporal
+from workers.modalities.table import clock, nested, temporal
 from workers.modalities.table.infer import Column
 
 
@@ -132,14 +132,21 @@ def write_file(path: Path, format: str, schema: Mapping[str, Any], tables: Itera
     return {"parquet": _write_parquet, "csv": _write_csv, "jsonl": _write_jsonl}[format](path, columns, schema, tables)
 
 
-def _write_parquet(path: Path, columns: list[Column], _: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
-    rows, schema = 0, output_schema(columns)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+def _paths(columns: list[Column], schema: Mapping[str, Any]) -> list[nested.Path]:
+    """Where each column's values lie in a row: within objects where the upload had them there."""
+    within = schema.get("layout", {}).get("nested", {})
+    return [tuple(within.get(column["name"], [column["name"]])) for column in columns]
+
+
+def _write_parquet(path: Path, columns: list[Column], schema: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
+    rows, paths = 0, _paths(columns, schema)
+    whole = pa.schema(nested.fields(list(zip(paths, output_schema(columns).types, strict=True))))
+    with pq.ParquetWriter(path, whole, compression="zstd") as writer:
         for table in tables:
             arrays = [
                 typed(array.combine_chunks(), column) for column, array in zip(columns, table.columns, strict=True)
             ]
-            writer.write_table(pa.table(arrays, schema=schema))
+            writer.write_table(pa.table(nested.arrays(list(zip(paths, arrays, strict=True))), schema=whole))
             rows += table.num_rows
     return rows
 
@@ -188,15 +195,23 @@ def _write_lines(
     return rows
 
 
-def _write_jsonl(path: Path, columns: list[Column], _: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
-    first, last = columns[0]["name"], columns[-1]["name"]
+def _write_jsonl(path: Path, columns: list[Column], schema: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
+    around: dict[str, tuple[str, str]] = {}
+    paths = _paths(columns, schema)
+    for i, (column, at, (begun, ended)) in enumerate(zip(columns, paths, nested.braces(paths), strict=True)):
+        start = ("" if i else "{") + "".join(f"{_spelled(name)}: {{" for name in begun) + f"{_spelled(at[-1])}: "
+        around[column["name"]] = start, "}" * (ended + (i == len(columns) - 1))
 
     def cell(array: pa.Array, column: Column) -> pa.Array:
-        start = ("{" if column["name"] == first else "") + json.dumps(column["name"], ensure_ascii=False) + ": "
-        return pc.binary_join_element_wise(start, _json_text(array, column), "}" if column["name"] == last else "", "")
+        start, end = around[column["name"]]
+        return pc.binary_join_element_wise(start, _json_text(array, column), end, "")
 
     with path.open("wb") as file:
         return _write_lines(file, columns, tables, cell, ", ")
+
+
+def _spelled(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _json_text(array: pa.Array, column: Column) -> pa.Array:
