@@ -130,16 +130,18 @@ def verdict(
     same = [name for name in WORDS if name in change and name not in rose + fell]
 
     def moved(names: list[str], verb: str) -> list[str]:
-        told = [f"{WORDS[name]} from {before[name]:.3f} to {after[name]:.3f}" for name in names]
-        return [f"{_listed(told)} {verb}"] if told else []
+        told = [f"from {before[name]:.3f} to {after[name]:.3f}" for name in names]
+        words = [WORDS[name] + (f" {verb} " if i == 0 else " ") for i, name in enumerate(names)]
+        return [_listed([word + ends for word, ends in zip(words, told, strict=True)])] if names else []
 
+    kept = _listed([f"{WORDS[name]} ({before[name]:.3f}, {after[name]:.3f})" for name in same]) if same else ""
+    parts = moved(rose, "rose") + moved(fell, "fell") + ([f"no change beyond chance in {kept}"] if same else [])
     help = "helped in part" if rose and fell else "helped" if rose else "did harm" if fell else "did not help"
-    parts = moved(rose, "rose") + moved(fell, "fell") + moved(same, "changed by no more than chance")
     text = f"The synthetic rows {help}: {'; '.join(parts)}."
     if weighted and "balanced_accuracy" in weighted:
         reached = weighted["balanced_accuracy"]
         text += f" The real rows alone, with their classes weighted alike, reach a balanced accuracy of {reached:.3f}"
-        text += ", so weights would have done as well." if reached >= after["balanced_accuracy"] else "."
+        text += ", so weights do as well or better." if reached >= after["balanced_accuracy"] else "."
     return text
 
 

@@ -49,7 +49,7 @@ def test_true_rows_of_a_rare_class_help_and_weights_are_said_to_do_so_too() -> N
     assert told["after"]["recall"]["yes"] > told["before"]["recall"]["yes"] + 0.2
     assert told["change"]["balanced_accuracy"][0] > 0
     assert told["weighted"]["balanced_accuracy"] > told["before"]["balanced_accuracy"]
-    assert "balanced accuracy from" in told["verdict"]
+    assert "balanced accuracy rose from" in told["verdict"]
     assert "classes weighted alike" in told["verdict"]
     assert told["warnings"] == []
 
@@ -73,7 +73,7 @@ def test_a_number_is_scored_by_the_variance_explained() -> None:
     assert 0.7 < told["before"]["r2"] < told["after"]["r2"] < 1
     assert told["change"]["r2"][0] > 0
     assert told["after"] == {"r2": told["after"]["r2"], "trained_on": 3_300, "scored_on": 1_000}
-    assert "R2 from" in told["verdict"]
+    assert "R2 rose from" in told["verdict"]
 
 
 def test_rows_without_a_target_are_left_out_and_holdouts_too_small_are_named() -> None:
