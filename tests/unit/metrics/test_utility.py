@@ -102,8 +102,8 @@ def test_the_verdict_says_what_rose_what_fell_and_what_a_cheaper_way_does() -> N
     said = utility.verdict(before, after, mixed, {"balanced_accuracy": 0.82})
     assert said == (
         "The synthetic rows helped in part: balanced accuracy rose from 0.700 to 0.800; ROC AUC fell from 0.900 to "
-        "0.850; no change beyond chance in F1 (0.720, 0.721). The real rows alone, with their classes weighted alike, reach a "
-        "balanced accuracy of 0.820, so weights do as well or better."
+        "0.850; no change beyond chance in F1 (0.720, 0.721). The real rows alone, with their classes weighted alike, "
+        "reach a balanced accuracy of 0.820, so weights do as well or better."
     )
     both = utility.verdict(before, after, {"balanced_accuracy": rise, "roc_auc": rise}, None)
     assert "balanced accuracy rose from 0.700 to 0.800 and ROC AUC from 0.900 to 0.850." in both

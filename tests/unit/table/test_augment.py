@@ -1,5 +1,6 @@
 """Augmented tables: the real rows as they were, and as many synthetic ones of each class as are asked for."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,17 @@ def test_a_column_of_the_flags_name_is_kept_and_another_name_is_told(tmp_path: P
     told = found.judge(no_progress)
     assert told["flag"] == "is_synthetic_2"
     assert any("is_synthetic_2" in warning for warning in told["warnings"])
+
+
+def test_rows_with_objects_in_them_stay_so_and_the_flag_lies_beside_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    source = [{"is_synthetic": {"no": float(i % 9)}, "kind": str(rng.choice(["a", "a", "b"]))} for i in range(200)]
+    _, dataset = ingest(tmp_path, "t.jsonl", "\n".join(map(json.dumps, source)))
+    model = trained(dataset, tmp_path / "model")
+    found = TableAugmenter(dataset, model, WISH | {"target": "kind"})
+    lines = [json.loads(line) for line in written(found, tmp_path, "jsonl").read_text().splitlines()]
+    assert {tuple(line) for line in lines} == {("is_synthetic", "kind", "is_synthetic_2")}
+    assert all({k: v for k, v in line.items() if k != "is_synthetic_2"} in source for line in lines[: found.real])
 
 
 @pytest.mark.parametrize("target", ["windy", "visits"])

@@ -51,7 +51,8 @@ class TableAugmenter:
         self.held = [part for part in dataset.parts if part.split == "holdout"]
         self.real, self.model, self.seed = sum(part.rows for part in self.parts), model, int(wish["seed"])
         self.target = next((column for column in self.columns if column["name"] == wish["target"]), None)
-        self.flag = flag_name([column["name"] for column in self.columns])
+        within = [path[0] for path in self.layout.get("nested", {}).values()]  # objects that columns lie in
+        self.flag = flag_name([column["name"] for column in self.columns] + within)
         self._by_class = wish["method"] == "balance"
         self.counts = classes(self.parts, self.target) if self.target and "levels" in self.target else None
         self.runs = self._balanced(wish) if self._by_class else [Run(0, int(wish["count"]), {})]
