@@ -126,9 +126,10 @@ def _column(column: dict[str, Any]) -> tuple[str, str, str, str]:
     levels = column.get("levels") or []
     if levels:
         shown = ", ".join(map(str, levels[:4]))
-        values = f"{shown}{f' and {len(levels) - 4:,} more' if len(levels) > 4 else ''}"
-    elif column.get("min") is not None and column.get("max") is not None:
-        values = f"{column['min']} to {column['max']}"
+        count = column.get("levels_count", len(levels))
+        values = f"{shown}{f' and {count - 4:,} more' if count > 4 else ''}"
+    elif column["type"] in ("integer", "float") and column.get("minimum") is not None:
+        values = f"{column['minimum']} to {column['maximum']}"
     else:
         values = str(column.get("reason") or "")
     return str(column["name"]), str(column["type"]), "may be missing" if column.get("nullable") else "", values

@@ -17,6 +17,7 @@ from service.db.database import Scope, now
 from service.db.tables import Dataset, Job, Upload
 from service.domain.ids import new_id
 from service.domain.modality import ModalitySpec
+from service.domain.schemas import LEVELS_LISTED, LEVELS_SHOWN, shown
 from service.domain.states import ENDED, DatasetStatus, JobKind
 from service.domain.views import DatasetView, ErrorView, Page, moment
 from service.errors import BodyTooLarge, Conflict, InUse, NotFound, Rejected
@@ -60,7 +61,7 @@ def get(context: Context, project_id: str, id: str) -> DatasetView:
 def page(context: Context, project_id: str, limit: int, before: str | None) -> Page[DatasetView]:
     with context.database.read() as session:
         rows, cursor = Scope(session, project_id).page(Dataset, limit=limit, before=before)
-        return Page[DatasetView](data=[view(row) for row in rows], next_cursor=cursor)
+        return Page[DatasetView](data=[view(row, LEVELS_LISTED) for row in rows], next_cursor=cursor)
 
 
 def change(
@@ -173,7 +174,7 @@ def clean_filename(filename: str | None) -> str | None:
     return name or None
 
 
-def view(row: Dataset) -> DatasetView:
+def view(row: Dataset, levels: int = LEVELS_SHOWN) -> DatasetView:
     return DatasetView(
         id=row.id,
         name=row.name,
@@ -183,7 +184,7 @@ def view(row: Dataset) -> DatasetView:
         filename=row.filename,
         bytes=row.bytes,
         rows=row.rows,
-        schema=row.schema,
+        schema=None if row.schema is None else shown(row.schema, levels),
         profile=row.profile,
         warnings=row.warnings,
         error=ErrorView(**row.error) if row.error else None,
@@ -218,8 +219,17 @@ def _changed_options(
         spec = modalities.spec(row.modality) if row.modality else None
         if spec is None or "types" not in spec.dataset_options.model_fields:
             raise refuse("schema", "Only the columns of a table have types that can be overridden.")
+        _refuse_unknown(row, types if options is None else {})
         changed["types"] = {**changed.get("types", {}), **types}
     return resolve_options(row.modality, changed)
+
+
+def _refuse_unknown(row: Dataset, types: Mapping[str, str]) -> None:
+    """Raises InvalidRequest for columns that the dataset, as it was read, does not have."""
+    known = {column["name"] for column in (row.schema or {}).get("columns", [])}
+    unknown = [name for name in types if known and name not in known]
+    if unknown:
+        raise refuse(f"schema.columns.{unknown[0]}", f"The dataset has no column {unknown[0]!r}.")
 
 
 def _read_again(session: Session, row: Dataset) -> Job:

@@ -6,6 +6,7 @@ from typing import Any
 from service.bootstrap import Context
 from service.db.database import Scope
 from service.db.tables import Job, Model
+from service.domain.schemas import LEVELS_LISTED, LEVELS_SHOWN, shown
 from service.domain.states import ENDED, ModelStatus
 from service.domain.views import ModelFile, ModelView, Page, moment
 from service.errors import InUse, ModelNotReady
@@ -55,7 +56,7 @@ def _view(context: Context, row: Model, urls: bool) -> ModelView:
         modality=row.modality,
         dataset_id=row.dataset_id,
         job_id=row.job_id,
-        schema=row.schema,
+        schema=shown(row.schema, LEVELS_SHOWN if urls else LEVELS_LISTED),
         config=row.config,
         created_at=moment(row.created_at),
         files=[_file(context, file, urls) for file in row.files],

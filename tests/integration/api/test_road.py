@@ -151,5 +151,33 @@ def test_a_schema_override_becomes_an_option_and_is_checked(lite: Api) -> None:
     problem = refused(lite.http.patch(f"/v1/datasets/{dataset_id}", json=bad), 422, "invalid_request")
     assert problem["errors"][0]["path"] == "options.types.age"
     good = {"schema": {"columns": {"age": {"type": "category"}}}}
+    unknown = {"schema": {"columns": {"aeg": {"type": "category"}}}}
+    problem = refused(lite.http.patch(f"/v1/datasets/{dataset_id}", json=unknown), 422, "invalid_request")
+    assert problem["errors"][0]["path"] == "schema.columns.aeg"
     changed = lite.http.patch(f"/v1/datasets/{dataset_id}", json=good).json()
     assert changed["options"]["types"] == {"age": "category"}
+
+
+def test_a_personal_column_can_be_said_and_what_it_holds(lite: Api) -> None:
+    dataset_id = lite.ready()
+    body = {"schema": {"columns": {"age": {"type": "personal:phone"}}}}
+    assert lite.http.patch(f"/v1/datasets/{dataset_id}", json=body).json()["options"]["types"] == {
+        "age": "personal:phone"
+    }
+
+
+def test_of_many_levels_the_first_are_shown_and_all_are_kept(lite: Api) -> None:
+    dataset = lite.uploaded()
+    claimed = lite.claim(dataset["job_id"])
+    result = lite.result(claimed)
+    many = {"name": "zip", "type": "category", "nullable": False, "levels": [f"{i:05d}" for i in range(100_000)]}
+    result["schema"] = SCHEMA | {"columns": [*SCHEMA["columns"], many]}
+    assert units.finish(lite.context, claimed.unit_id, claimed.attempt, result)
+    answers = (lite.http.get(f"/v1/datasets/{dataset['id']}"), lite.http.get("/v1/datasets"))
+    shown, listed = (answer.json() for answer in answers)
+    for column, length in ((shown["schema"]["columns"][2], 1_000), (listed["data"][0]["schema"]["columns"][2], 20)):
+        assert (column["levels"], column["levels_count"]) == (many["levels"][:length], 100_000)
+    assert "levels_count" not in shown["schema"]["columns"][1]
+    assert max(len(answer.content) for answer in answers) < 20_000
+    job = lite.submit(kind="train", dataset_id=dataset["id"], config={"preset": "draft"})
+    assert len(lite.claim(job["id"]).payload["dataset"]["schema"]["columns"][2]["levels"]) == 100_000
