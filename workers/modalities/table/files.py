@@ -39,12 +39,22 @@ def ingest(source: Path, options: Mapping[str, Any], seed: int, sink: PartSink, 
     columns = personal.settled(columns, options.get("locale"), options.get("consistent_people", True))
     columns = geography.marked(columns)
     columns = _second_pass(upload, columns, rows, seed, sink, progress)
-    warnings = [*upload.warnings, *warnings]
+    warnings = [*upload.warnings, *_taken_apart(upload), *warnings]
     if upload.ragged:
         warnings.append(f"{upload.ragged} lines with another number of values than the header were skipped.")
     schema = {"modality": "table", "columns": columns, "layout": upload.layout}
     figures = profile(columns, spread.table(columns, converted))
     return Ingested(rows=rows, schema=schema, profile=figures, warnings=warnings)
+
+
+def _taken_apart(upload: Source) -> list[str]:
+    within = list(upload.layout.get("nested", ()))
+    if not within:
+        return []
+    return [
+        f"Objects were taken apart into columns such as {within[0]!r}. Generated Parquet and JSON Lines have the "
+        "objects again, CSV has the columns."
+    ]
 
 
 # -- the first pass: types ----------------------------------------------------------------------------------------

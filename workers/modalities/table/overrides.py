@@ -61,6 +61,9 @@ def _boolean(seen: Observed, least: int) -> Column:
     levels = {level: count for level, count in (seen.levels or {}).items() if level not in seen.maybe}
     if seen.levels is None or len(levels) > 2 or not _nameable(seen.kind, "category"):
         raise _refused(seen, "boolean", "it has more than two different values.")
+    if entries.whole_text(seen):
+        whole = {int(level): count for level, count in levels.items()}
+        return entries.entry(seen, "boolean", "int64", REASON, levels=entries.ordered(whole))
     return entries.category(seen, REASON) | {"type": "boolean"}
 
 

@@ -17,7 +17,7 @@ FORMATS = (
     *(f"{date}{gap}{time}" for date in DATE_FORMATS[:7] for gap in (" ", "T") for time in TIME_FORMATS),
 )
 ZONE = "%z"  # an offset that is not the same in all values
-OFFSET = r"[+-]\d\d(:?\d\d)?$"  # from universal time
+OFFSET = r"[+-]\d\d(?::?\d\d)?$"  # from universal time
 FRACTION = rf"(:\d\d)[.](\d{{1,6}})(Z|{OFFSET[:-1]})?$"
 ZONES = rf"(?P<zone>Z|{OFFSET[:-1]})$"
 _NAMED = r":\d\d[.](?P<f>\d{1,6})(?:Z|[+-]\d\d(?::?\d\d)?)?$"
