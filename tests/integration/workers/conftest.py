@@ -172,12 +172,20 @@ class Yard:
             opening.ring(self.context, job.id)
         return job.id
 
-    def generate(self, model_id: str, count: int = 250, seconds: float = 0.0) -> str:
+    def generate(self, model_id: str, count: int = 250, seconds: float = 0.0, given: str | None = None) -> str:
         spec = {"count": count, "seed": 7, "format": "csv", "conditions": {"seconds": seconds}}
+        spec |= {"given": given, "copies": 2} if given else {}
         shards = [{"start": start, "count": min(100, count - start)} for start in range(0, count, 100)]
         with self.context.database.begin() as session:
             job = opening.open_job(
-                session, self.project, JobKind.GENERATE, spec, model_id=model_id, payloads=shards, total=len(shards)
+                session,
+                self.project,
+                JobKind.GENERATE,
+                spec,
+                dataset_id=given,
+                model_id=model_id,
+                payloads=shards,
+                total=len(shards),
             )
         opening.ring(self.context, job.id)
         return job.id

@@ -32,6 +32,14 @@ def chunks(given: Given, schema: Mapping[str, Any], start: int, count: int, size
         yield table if given.copies == 1 else table.take(pa.array(rows - rows[0]))
 
 
+def kept(made: pa.Table, known: pa.Table) -> pa.Table:
+    """The table with each cell that is given as it is given, whatever its column: keys, texts and names as well."""
+    for name in known.column_names:
+        cells = pc.coalesce(known[name].combine_chunks(), made[name].combine_chunks())
+        made = made.set_column(made.column_names.index(name), name, cells)
+    return made
+
+
 def _columns(source: Source, schema: Mapping[str, Any]) -> list[Column]:
     known: list[Column] = list(schema["columns"])
     unknown = set(source.names) - {column["name"] for column in known}

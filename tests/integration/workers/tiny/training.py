@@ -100,7 +100,8 @@ class TinySampler:
         for i in range(int(conditions.get("seconds", 0) / 0.05)):
             progress(i, count)
             time.sleep(0.05)
-        path.write_text("x\n" + "".join(f"{x}\n" for x in self.numbers(count, seed, start)))
+        told = [given.path.read_text()] * given.copies if given else []
+        path.write_text("x\n" + "".join(f"{x}\n" for x in [*told, *self.numbers(count - len(told), seed, start)]))
         return count
 
     def preview(self, count: int, seed: int) -> bytes:
