@@ -1,0 +1,249 @@
+"""From free values to rows that meet every rule and condition: put back, adjusted where asked, else repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from service.errors import Rejected
+from workers.modalities.table.infer import Column
+from workers.modalities.table.ruleforms import Form, speaks_of
+from workers.modalities.table.structure.evaluate import broken
+from workers.modalities.table.structure.grids import Flags, Grid
+from workers.modalities.table.structure.steps import Frame, Given, Step, replaced, there
+from workers.modalities.table.structure.wishes import Wish, chosen, meets
+
+ROUNDS = 8  # of repair: each takes values from other rows that are in order
+WHOLE = 3  # rounds before whole rows are taken rather than the columns of the broken rule
+
+Extent = tuple[float, float]
+
+
+@dataclass
+class Asked:
+    """What some rows must have: `pinned` values (null: any) and `wishes`."""
+
+    pinned: Frame
+    wishes: Mapping[str, Wish]
+
+    def take(self, rows: pa.Array) -> Asked:
+        return Asked({name: array.take(rows) for name, array in self.pinned.items()}, self.wishes)
+
+    def missed(self, frame: Frame, grids: Mapping[str, Grid]) -> dict[str, Flags]:
+        """For each column rows in which it does not have what was asked for."""
+        out: dict[str, Flags] = {}
+        for name, values in self.pinned.items():
+            same = pc.equal(frame[name], values).fill_null(False).to_numpy(zero_copy_only=False)
+            out[name] = there(values) & ~same
+        for name, wish in self.wishes.items():
+            off = ~meets(wish, frame[name], grids.get(name))
+            out[name] = out[name] | (off & ~there(self.pinned[name])) if name in out else off
+        return out
+
+
+@dataclass
+class Settling:
+    """What is needed to turn free columns into rows; all of it is known after fitting."""
+
+    original: list[Column]
+    free: list[Column]
+    steps: list[Step]  # in the order in which they put columns back
+    forms: Sequence[Form]
+    grids: Mapping[str, Grid]
+    extents: Mapping[str, Extent]  # how far the columns' values go, and the rules let them
+    bounds: Mapping[str, Extent]  # what the rules demand of single columns
+    names: Sequence[str] = ()  # of the rules, for people
+    maker: dict[str, Step] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.maker = {name: step for step in self.steps for name in step.makes}
+
+    def decode(self, free: Frame, rng: np.random.Generator) -> Frame:
+        """All columns, original and free."""
+        frame = dict(free)
+        for step in self.steps:
+            frame |= step.inverse(frame, rng)
+        return frame
+
+    def settled(self, free: Frame, asked: Asked, spare: Frame | None, rng: np.random.Generator) -> Frame:
+        """Raises Rejected if rows cannot have what is asked for and meet the rules."""
+        frame, bad = self.attempt(free, asked, rng)
+        for turn in range(ROUNDS):
+            if not bad.any():
+                return frame
+            good = np.flatnonzero(~bad)
+            if not len(good):
+                break
+            frame, bad = self._again(frame, bad, asked, rng, frame, good, turn >= WHOLE)
+        if bad.any() and spare is not None:
+            rows = np.arange(len(next(iter(spare.values()))))
+            for _ in range(ROUNDS):
+                frame, bad = self._again(frame, bad, asked, rng, spare, rows, True)
+                if not bad.any():
+                    return frame
+        if bad.any():
+            raise self._refusal(frame, asked, bad)
+        return frame
+
+    def _again(
+        self,
+        frame: Frame,
+        bad: Flags,
+        asked: Asked,
+        rng: np.random.Generator,
+        donors: Frame,
+        rows: np.ndarray,
+        whole: bool,
+    ) -> tuple[Frame, Flags]:
+        """Broken rows with values of donors that are in order."""
+        at = np.flatnonzero(bad)
+        index = pa.array(at)
+        some = {column["name"]: frame[column["name"]].take(index) for column in self.free}
+        given = pa.array(rows[rng.integers(0, len(rows), len(at))])
+        here = {name: array.take(index) for name, array in frame.items()}
+        names = list(some) if whole else self._behind(here, asked.take(index))
+        some |= {name: donors[name].take(given) for name in names}
+        made, still = self.attempt(some, asked.take(index), rng)
+        bad = bad.copy()
+        bad[at] = still
+        return {name: _scattered(frame[name], at, made[name]) for name in frame}, bad
+
+    def _behind(self, frame: Frame, asked: Asked) -> list[str]:
+        """The free columns behind the rules that are broken."""
+        names = [name for form in self.forms if broken(form, frame, self.grids).any() for name in speaks_of(form)]
+        names += [name for name, off in asked.missed(frame, self.grids).items() if off.any()]
+        out: set[str] = set()
+        waiting = list(dict.fromkeys(names))
+        known = {column["name"] for column in self.free}
+        while waiting:
+            name = waiting.pop()
+            if name in out:
+                continue
+            out.add(name)
+            step = self.maker.get(name)
+            if step is not None:
+                waiting += [*step.needs, *(column["name"] for column in step.free)]
+        return [name for name in known if name in out]
+
+    # -- one try --
+
+    def attempt(self, free: Frame, asked: Asked, rng: np.random.Generator) -> tuple[Frame, Flags]:
+        """All columns, and the rows that are not yet as they must be."""
+        free = self._first(free, asked, rng)
+        frame = self.decode(free, rng)
+        wanted = self._wanted(frame, asked, rng)
+        if wanted:
+            frame = self._met(free, frame, wanted, asked, rng)
+        bad = np.zeros(rows_of(frame), bool)
+        for form in self.forms:
+            bad |= broken(form, frame, self.grids)
+        for off in asked.missed(frame, self.grids).values():
+            bad |= off
+        return frame, bad
+
+    def _first(self, free: Frame, asked: Asked, rng: np.random.Generator) -> Frame:
+        """Columns that pass through untouched get what is asked of them at once."""
+        out = dict(free)
+        for name, (low, high) in self.bounds.items():
+            if name in out:
+                out[name] = clipped(out[name], self.grids[name], low, high)
+        for name, wish in asked.wishes.items():
+            if name in out:
+                met = meets(wish, out[name], self.grids.get(name))
+                if not met.all():
+                    out[name] = replaced(out[name], ~met, chosen(wish, out[name], met, self.grids.get(name), rng))
+        for name, values in asked.pinned.items():
+            if name in out:
+                out[name] = pc.coalesce(values, out[name])
+        return out
+
+    def _wanted(self, frame: Frame, asked: Asked, rng: np.random.Generator) -> Frame:
+        """Other values for columns that steps make, null where they may stay."""
+        wanted: Frame = {}
+        for name in self.maker:
+            array, grid = frame[name], self.grids.get(name)
+            new = pa.nulls(len(array), array.type)
+            if grid is not None and name in self.bounds:
+                inside = clipped(array, grid, *self.bounds[name])
+                new = replaced(new, ~pc.equal(inside, array).fill_null(True).to_numpy(zero_copy_only=False), inside)
+            if name in asked.wishes:
+                met = meets(asked.wishes[name], array, grid)
+                if not met.all():
+                    new = replaced(new, ~met, chosen(asked.wishes[name], array, met, grid, rng))
+            if name in asked.pinned:
+                new = pc.coalesce(asked.pinned[name], new)
+            if new.null_count < len(new):
+                wanted[name] = new
+        return wanted
+
+    def _met(self, free: Frame, frame: Frame, wanted: Frame, asked: Asked, rng: np.random.Generator) -> Frame:
+        """Backwards through the steps: what is wanted of a column becomes what is wanted of those behind it."""
+        free, frame, wanted = dict(free), dict(frame), dict(wanted)
+        given = self._given(asked, rows_of(frame))
+        for step in reversed(self.steps):
+            asks = {name: wanted[name] for name in step.makes if name in wanted}
+            if not asks:
+                continue
+            for name, array in step.meet(frame, asks, given, rng).items():
+                if name in free:
+                    free[name] = array
+                elif name in self.maker:
+                    moved = ~pc.equal(array, frame[name]).fill_null(False).to_numpy(zero_copy_only=False)
+                    before = wanted.get(name, pa.nulls(len(array), array.type))
+                    wanted[name] = replaced(before, moved, array)
+                frame[name] = array
+        return self.decode(free, rng)
+
+    def _given(self, asked: Asked, n: int) -> Given:
+        """What may not be moved: values that were asked for, and ranges."""
+        extents = dict(self.extents)
+        fixed = {name: there(values) for name, values in asked.pinned.items()}
+        for name, wish in asked.wishes.items():
+            if wish.values is not None:
+                fixed[name] = np.ones(n, bool)
+                continue
+            low, high = extents.get(name, (-np.inf, np.inf))
+            extents[name] = max(low, wish.low), min(high, wish.high)
+        return Given(fixed, extents)
+
+    def _refusal(self, frame: Frame, asked: Asked, bad: Flags) -> Rejected:
+        """Names what could not be had together."""
+        at = pa.array(np.flatnonzero(bad))
+        some = {name: array.take(at) for name, array in frame.items()}
+        rules = [self.told(form) for form in self.forms if broken(form, some, self.grids).any()]
+        off = [name for name, rows in asked.take(at).missed(some, self.grids).items() if rows.any()]
+        rules += [self.maker[name].formula() for name in off if name in self.maker]
+        what = f" of {', '.join(repr(name) for name in off)}" if off else ""
+        named = f" The rule is {rules[0]!r}." if rules else ""
+        return Rejected(
+            "conditions_against_rules",
+            f"No rows could be made that have the values{what} that the conditions ask for and meet every rule.{named}",
+        )
+
+    def told(self, form: Form) -> str:
+        return self.names[form.rule] if form.rule < len(self.names) else ""
+
+
+def clipped(array: pa.Array, grid: Grid, low: float, high: float) -> pa.Array:
+    """Values on the grid between two bounds; nulls stay."""
+    natural = grid.natural(array)
+    off = (natural < low) | (natural > high)
+    if not off.any():
+        return array
+    ends = np.clip(grid.units(array), *(end(np.array([x]))[0] for end, x in ((grid.ceil, low), (grid.floor, high))))
+    return grid.array(ends, array.type)
+
+
+def rows_of(frame: Frame) -> int:
+    return len(next(iter(frame.values()))) if frame else 0
+
+
+def _scattered(array: pa.Array, at: np.ndarray, values: pa.Array) -> pa.Array:
+    index = np.full(len(array), -1)
+    index[at] = np.arange(len(at))
+    spread = values.take(pa.array(np.maximum(index, 0)))
+    return pc.if_else(pa.array(index >= 0), spread, array)
