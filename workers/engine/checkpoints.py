@@ -40,7 +40,9 @@ def _modules(trainer: Trainer) -> dict[str, torch.nn.Module]:
 
 
 def _optimisers(trainer: Trainer) -> dict[str, torch.optim.Optimizer]:
-    return {"optimiser_g": trainer.optimiser_g, "optimiser_d": trainer.optimiser_d}
+    adversarial = {"optimiser_g": trainer.optimiser_g, "optimiser_d": trainer.optimiser_d}
+    warm = trainer.warm_start
+    return adversarial | ({"optimiser_w": warm.optimiser} if warm is not None and warm.optimiser is not None else {})
 
 
 def _moments(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
@@ -58,11 +60,14 @@ def state(trainer: Trainer) -> State:
         for key, value in module.state_dict().items()
     }
     tensors |= dict(_moments(trainer)) | {"rng": trainer.rng.get_state()}
+    tensors |= {f"best.{key}": value for key, value in trainer.best.tensors.items()}
     numbers = {
         "step": trainer.step,
         "lead": trainer.lead,
         "lr_share": trainer.lr_share,
         "strikes": trainer.guard.strikes,
+        "best": [trainer.best.score, trainer.best.step] if trainer.best.tensors else None,
+        "warm": [warm.patience_left, warm.cuts, warm.over] if (warm := trainer.warm_start) is not None else None,
     }
     return State(tensors, numbers)
 
@@ -84,8 +89,19 @@ def restore(trainer: Trainer, saved: State) -> None:
         trainer.step = int(saved.numbers["step"])
         trainer.lead, trainer.lr_share = float(saved.numbers["lead"]), float(saved.numbers["lr_share"])
         trainer.guard.strikes = int(saved.numbers["strikes"])
+        _restore_best(trainer, saved)
     except (RuntimeError, KeyError, ValueError) as error:
         raise Unusable(f"The checkpoint does not fit: {error}") from error
+
+
+def _restore_best(trainer: Trainer, saved: State) -> None:
+    mark = "best."
+    trainer.best.tensors = {k.removeprefix(mark): v.clone() for k, v in saved.tensors.items() if k.startswith(mark)}
+    if saved.numbers["best"] is not None:
+        trainer.best.score, trainer.best.step = float(saved.numbers["best"][0]), int(saved.numbers["best"][1])
+    if trainer.warm_start is not None:
+        warm = trainer.warm_start
+        warm.patience_left, warm.cuts, warm.over = saved.numbers["warm"]
 
 
 def save(trainer: Trainer, path: Path) -> None:

@@ -55,7 +55,7 @@ class Guard:
     def passes(self, trainer: Trainer, values: dict[str, float]) -> bool:
         """True for a good report, False after a roll-back. Raises Diverged at the third strike."""
         finite = all(map(math.isfinite, values.values()))
-        self._lost = self._lost + 1 if finite and values["loss_discriminator"] < LOST_LOSS else 0
+        self._lost = self._lost + 1 if finite and values.get("loss_discriminator", 1.0) < LOST_LOSS else 0
         if finite and self._lost < LOST_REPORTS:
             self._reports += 1
             if self._reports % KEEP_EVERY == 0 and not self._lost:

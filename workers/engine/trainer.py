@@ -18,9 +18,12 @@ from workers.engine.ema import Ema
 from workers.engine.losses import exact_penalty, finite_penalty, pairing_loss
 from workers.engine.monitors import Guard, gradient_norm
 from workers.engine.schedules import cosine, warmed
+from workers.engine.snapshots import Best
+from workers.engine.warmstart import NOTICE, WarmStart
 
 Range = tuple[float, float]  # the value at the first step and at the end of the burn-in
 FINITE_SCALE = 0.1  # step of the finite difference; measured on tables, see docs/LOG.md
+LEAST = 0.05  # share of the generator's learning rate that `balance` leaves it, at least
 PULL = 0.05  # how fast `balance` moves the generator's learning rate, per step
 
 
@@ -28,7 +31,7 @@ PULL = 0.05  # how fast `balance` moves the generator's learning rate, per step
 class Settings:
     """What a run needs beside its networks and data; a modality derives it from its preset and its data."""
 
-    steps: int
+    steps: int  # of adversarial training
     batch: int
     lr_generator: Range = (2e-3, 4e-5)
     lr_discriminator: Range = (2e-3, 4e-5)
@@ -43,6 +46,7 @@ class Settings:
     share_fakes: bool = True  # the generator's step uses the discriminator step's batch and fakes
     balance: float | None = None  # hold the share of pairs that D orders rightly here, by the generator's learning rate
     report_every: int = 10
+    judge_every: int = 0  # steps between two judgements of the averaged generator by held-out samples; 0: never
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,9 @@ class Trainer:
     """Trains `generator` against `discriminator`; everything that it holds is saved and loaded, bit for bit.
 
     `draw(n, rng)` gives a batch and is pure in `rng`, which lives on the CPU. `augment(x, rng)` is differentiable.
-    `auxiliary_loss(fake, batch)` is added to the generator's loss."""
+    `auxiliary_loss(fake, batch)` is added to the generator's loss. `judge(network, warm)` scores the averaged generator
+    by held-out samples, less is better: the best is kept and is what `ema` holds at the end. The scores of a warm start
+    and of adversarial training need not compare."""
 
     def __init__(
         self,
@@ -69,19 +75,26 @@ class Trainer:
         device: str = "cpu",
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         auxiliary_loss: Callable[[Tensor, Batch], Tensor] | None = None,
+        warm_start: WarmStart | None = None,
+        judge: Callable[[nn.Module, bool], float] | None = None,
     ) -> None:
         self.generator, self.discriminator = generator.to(device).train(), discriminator.to(device).train()
         self.draw, self.settings, self.device = draw, settings, device
-        self.augment, self.auxiliary_loss = augment, auxiliary_loss
+        self.augment, self.auxiliary_loss, self.judge = augment, auxiliary_loss, judge
+        self.warm_start = warm_start
+        self.best = Best()
         self.rng = torch.Generator().manual_seed(seed)
         self.averaged = Ema(self.generator, settings.ema_half_life)
         adam: dict[str, Any] = {"lr": 1e-3, "betas": (0.0, 0.99), "eps": 1e-8, "fused": True}
         self.optimiser_g = torch.optim.Adam(self.generator.parameters(), **adam)
         self.optimiser_d = torch.optim.Adam(self.discriminator.parameters(), **adam)
+        if warm_start is not None:
+            warm_start.begin(self)
         self.step = 0
         self.guard = Guard()
         self.lead = 0.5  # moving average of how often D orders a pair rightly
-        self.lr_share = 1.0  # what `balance` leaves of the generator's learning rate
+        # what `balance` leaves of the generator's learning rate: after a warm start D has to catch up first
+        self.lr_share = 1.0 if warm_start is None else LEAST
         self._penalty_seen: Tensor | None = None  # the last one: with lazy penalties most steps have none
 
     @property
@@ -89,19 +102,61 @@ class Trainer:
         """The averaged generator, in eval mode."""
         return self.averaged.network
 
+    @property
+    def steps(self) -> int:
+        """Of a whole run: those of the warm start, of which some may be left out, and the adversarial ones."""
+        return self._warm_steps + self.settings.steps
+
+    @property
+    def _warm_steps(self) -> int:
+        return self.warm_start.settings.steps if self.warm_start is not None else 0
+
+    @property
+    def _warm(self) -> bool:
+        return self.warm_start is not None and not self.warm_start.over
+
     def run(self) -> Iterator[Progress]:
         """Train to the last step. Raises Diverged when it cannot be saved any more."""
         self.guard.keep(self)
-        while self.step < self.settings.steps:
-            gamma = self._schedule()
-            report = (self.step + 1) % self.settings.report_every == 0 or self.step + 1 == self.settings.steps
-            metrics = self._one_step(gamma, report)
+        while self.step < self.steps:
+            report = (self.step + 1) % self.settings.report_every == 0 or self.step + 1 == self.steps
+            warm = self._warm
+            metrics = self.warm_start.step(self) if warm and self.warm_start else self._one_step(report)
             self.step += 1
-            self.averaged.update(self.step)
+            self.averaged.update(self.step if warm else self.step - self._warm_steps)
             values = self._read(metrics) if report else None
             if values is not None and not self.guard.passes(self, values):
                 continue  # rolled back to the last good state
-            yield Progress(self.step, self.settings.steps, values)
+            scored = self._judged(warm)
+            yield Progress(self.step, self.steps, values if values is None else values | scored)
+        self.best.put_into(self.ema)
+
+    def _judged(self, warm: bool) -> dict[str, float]:
+        """Score the averaged generator when it is time, keep it if it is the best; a warm start may end by it."""
+        every = self.warm_start.settings.judge_every if warm and self.warm_start else self.settings.judge_every
+        last = self.step >= (self._warm_steps if warm else self.steps)
+        if self.judge is None or not every or not (last or self.step % every == 0):
+            if warm and last and self.warm_start is not None:
+                self.warm_start.over = True
+            return {}
+        score = self.judge(self.ema, warm)
+        better = self.best.offer(self.ema, score, self.step, NOTICE if warm else 0.0)
+        if warm and self.warm_start is not None:
+            self.warm_start.judged(self, better)
+            if last or self.warm_start.over:
+                self._leave_warm()
+        return {"held_out": score}
+
+    def _leave_warm(self) -> None:
+        """Adversarial training goes on from the best of the warm start, which it must beat by its own score."""
+        assert self.warm_start is not None
+        self.warm_start.over = True
+        self.step = self._warm_steps
+        self.best.put_into(self.generator)
+        self.best.put_into(self.ema)
+        if self.judge is not None and self.settings.steps:
+            self.best = Best()
+            self.best.offer(self.ema, self.judge(self.ema, False), self.step)
 
     def save(self, path: Path) -> None:
         checkpoints.save(self, path)
@@ -113,20 +168,20 @@ class Trainer:
     def _schedule(self) -> float:
         """Set this step's learning rates and beta2; returns gamma."""
         s, length = self.settings, self.settings.burn_in * self.settings.steps
-        beta2 = cosine(*s.beta2, self.step, length)
+        step = self.step - self._warm_steps
+        beta2 = cosine(*s.beta2, step, length)
         rates = (
             (self.optimiser_g, s.lr_generator, self.lr_share),
             (self.optimiser_d, s.lr_discriminator, 1.0),
         )
         for optimiser, rate, share in rates:
             for group in optimiser.param_groups:
-                group["lr"] = (
-                    warmed(cosine(*rate, self.step, length), self.step, s.warmup) * share * self.guard.lr_share
-                )
+                group["lr"] = warmed(cosine(*rate, step, length), step, s.warmup) * share * self.guard.lr_share
                 group["betas"] = (0.0, beta2)
-        return cosine(*s.gamma, self.step, length) * self.guard.gamma_factor
+        return cosine(*s.gamma, step, length) * self.guard.gamma_factor
 
-    def _one_step(self, gamma: float, report: bool) -> dict[str, Tensor]:
+    def _one_step(self, report: bool) -> dict[str, Tensor]:
+        gamma = self._schedule()
         batch, fake = self._pair()
         metrics, score_real = self._discriminator_step(batch, fake.detach(), gamma)
         if not self.settings.share_fakes:
@@ -198,10 +253,12 @@ class Trainer:
     def _read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Tensors to numbers (one wait for the device), and the balance of the two learning rates."""
         values = {name: float(value) for name, value in metrics.items()}
+        if "lead" not in values:  # a warm start has no discriminator
+            return values
         steps = min(self.settings.report_every, self.step)
         self.lead += (1.0 - 0.98**steps) * (values["lead"] - self.lead)
         if self.settings.balance is not None and math.isfinite(self.lead):
             # D at .5 teaches nothing and G only wanders; far above, G lags: recipes measured .62 as a good middle
             self.lr_share *= math.exp(PULL * steps * (self.lead - self.settings.balance))
-            self.lr_share = min(max(self.lr_share, 0.05), 1.0)
+            self.lr_share = min(max(self.lr_share, LEAST), 1.0)
         return values | {"lead": self.lead, "lr_generator": self.optimiser_g.param_groups[0]["lr"]}

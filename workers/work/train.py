@@ -36,7 +36,7 @@ def train(payload: dict[str, Any], attempt: int, bench: Bench) -> dict[str, Any]
         bench.line.grace = GRACE
         model = folder / "model"
         model.mkdir()
-        bench.line.far(1.0, step=training.trainer.step, steps=training.trainer.settings.steps, eta_seconds=None)
+        bench.line.far(1.0, step=training.trainer.step, steps=training.trainer.steps, eta_seconds=None)
         report = training.export(model)
         files = upload(model, payload["prefix"], bench)
     return {"report": dict(report), "files": files, "steps": training.trainer.step}
@@ -130,7 +130,7 @@ class Run:
 
     def __init__(self, training: Training, checkpoints: Checkpoints, bench: Bench, limit: int | None) -> None:
         self.training, self.checkpoints, self.line, self.limit = training, checkpoints, bench.line, limit
-        self.steps = training.trainer.settings.steps
+        self.steps = training.trainer.steps
         self._stamp, self._pace, self._told = time.monotonic(), 0.0, 0.0
         self._at = training.trainer.step
 

@@ -18,7 +18,7 @@ from tests.unit.table.tables import config, csv, ingest, no_progress, people, tr
 from workers.modalities import Dataset
 from workers.modalities.table.modality import MODALITY
 from workers.modalities.table.sampler import TableSampler
-from workers.modalities.table.sampling import FastGenerator
+from workers.modalities.table.sampling import FastGenerator, Plan, rule_tables
 from workers.modalities.table.spec import check_conditions
 
 RNG = np.random.default_rng(3)
@@ -178,24 +178,29 @@ def test_a_preview_is_json_rows(world: Any) -> None:
 
 
 def test_the_fast_sampler_draws_from_the_generators_distribution(world: Any) -> None:
-    """Look-ups and folded norms against the network's own forward pass, before any rule is enforced."""
+    """Look-ups and uniform numbers against the network's own forward pass, with and without a condition."""
     import torch
 
     _, dataset, _, _ = world
     training = MODALITY.training(dataset, config(steps=60, seed=1), "cpu")
     for _ in training.trainer.run():
         pass
-    network = training._settled(20)  # type: ignore[attr-defined]
-    with torch.no_grad():
-        rows = network(network.latent(40_000, torch.Generator().manual_seed(0)))
-    codes, g = FastGenerator(network).draw(40_000, np.random.default_rng(0))
-    d = g.shape[1]
-    for part, column in zip(network.slices, codes.T, strict=True):
-        slow = rows[:, 2 * d + part.start : 2 * d + part.stop].mean(0).numpy()
-        np.testing.assert_allclose(np.bincount(column, minlength=len(slow)) / len(column), slow, atol=0.015)
-    whole = network.holes.sum(0).numpy() == 0
-    np.testing.assert_allclose(g.mean(0)[whole], rows[:, d : 2 * d].mean(0).numpy()[whole], atol=0.03)
-    np.testing.assert_allclose(np.corrcoef(g.T[whole]), np.corrcoef(rows[:, d : 2 * d].numpy().T[whole]), atol=0.04)
+    network, codec = training.trainer.ema, training.codec  # type: ignore[attr-defined]
+    fast = FastGenerator(network, rule_tables(codec.rules))
+    last, n = len(codec.sizes) - 1, 40_000
+    for fixed in (None, last):
+        plan, condition = None, None
+        if fixed is not None:
+            plan = Plan(np.full((n, last + 1), -1) + np.eye(last + 1, dtype=int)[last])
+            condition = torch.zeros(n, sum(codec.sizes))
+            condition[:, network.slices[last].start] = 1
+        with torch.no_grad():
+            rows = network(network.latent(n, torch.Generator().manual_seed(0)), condition)
+        codes = fast.draw(n, np.random.default_rng(0), plan)
+        for part, column in list(zip(network.slices, codes.T, strict=True))[: None if fixed is None else 3]:
+            slow = rows[:, part].mean(0).numpy()
+            tolerance = 0.015 if fixed is None else 0.05
+            np.testing.assert_allclose(np.bincount(column, minlength=len(slow)) / n, slow, atol=tolerance)
 
 
 # -- tables of every kind -----------------------------------------------------------------------------------------
@@ -274,7 +279,10 @@ def test_integers_at_the_edges_of_their_types_stay_within_them(tmp_path: Path) -
     sampler.write(tmp_path / "out.parquet", 0, 40_000, 0, "parquet", {}, no_progress)
     out = pq.read_table(tmp_path / "out.parquet")
     for name in ("sentinel", "lowest", "unsigned"):
-        assert pc.min_max(out[name]).as_py() == pc.min_max(table[name]).as_py()
+        made, real = pc.min_max(out[name]).as_py(), pc.min_max(table[name]).as_py()
+        assert real["min"] <= made["min"] < made["max"] <= real["max"]
+    assert pc.max(out["sentinel"]).as_py() == last
+    assert pc.min(out["lowest"]).as_py() == -(2**63)
     assert out["short_id"].to_pylist() == list(range(400, 40_400))
     assert out["negative_id"].to_pylist()[:3] == [-600, -599, -598]
     assert pc.count_distinct(out["large_id"]).as_py() == 40_000

@@ -1,372 +1,346 @@
-"""A whole table to codes and Gaussians, and back: what is learned, what follows from it, what is made afresh."""
+"""A whole table to codes and back: what is learned, what follows from it, what is made afresh."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from workers.modalities.table import patterns, relations
-from workers.modalities.table.columns import Levels, Quantiles, as_floats, decimals_of, from_floats
-from workers.modalities.table.infer import Column
-from workers.modalities.table.spec import same_level
+from workers.modalities.table import afresh, relations
+from workers.modalities.table.calendar import Moment
+from workers.modalities.table.conditions import OneOf
+from workers.modalities.table.fields import Allowed, Bools, Column, Field, Floats, Ints, missing
+from workers.modalities.table.levels import Levels
+from workers.modalities.table.numbers import Number
+from workers.modalities.table.places import Place
+from workers.modalities.table.structure import Structure
 from workers.modalities.table.writing import storage_type
 
-Ints = NDArray[np.int64]
-Single = NDArray[np.float32]
-AFRESH = ("identifier", "text", "constant")  # columns of which nothing is learned but where they are missing
-MAX_ONE_HOT = 1600  # one-hots in all: the generator's pairwise table grows with the square
-MOST_ONE_HOT = 4000  # where this takes pooling all but the dozen most frequent levels of each column
+AFRESH = ("identifier", "text", "constant", "personal")  # nothing is learned of these but where they are missing
+NUMERIC = ("integer", "float", "time", "duration")
+MOMENTS = ("date", "datetime")
+MOST_GAPS = 2_000  # pairs of columns compared for where they are missing
+CHANCE = 8.0  # rows in which two gaps would have met if they knew nothing of each other
+MOST_CODES = 6_000  # levels of all codes together: the networks grow with them
 
 
 @dataclass
-class Variable:
-    """A categorical thing that the generator draws: a column's level, or which of some numbers are missing together."""
+class Presence:
+    """Whether a column that is never learned has a value: code 1 where it is missing, if it ever is."""
 
-    column: str | None  # None for a hole
-    size: int
-    levels: Levels | None = None
-    hole: list[str] = field(default_factory=list)  # the columns without levels that are missing where the code is 1
+    column: Column
+    ever: bool = True
+    columns: tuple[str, ...] = field(init=False)
+    sizes: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.columns, self.sizes = (self.column["name"],), [1 + self.ever]
+
+    def encode(self, arrays: Sequence[pa.Array]) -> Ints:
+        return missing(arrays[0]).astype(np.int64)[:, None] * self.ever
+
+    def decode(self, codes: Ints, rng: np.random.Generator, within: Any = None) -> list[pa.Array]:
+        return [pa.array(codes[:, 0] == 1)]
+
+    def allowed(self, condition: Any, axis: int = 0) -> Allowed:
+        null = None in list(getattr(condition, "values", []))
+        filled = any(value is not None for value in getattr(condition, "values", [True]))
+        return Allowed(np.array([float(filled), float(null)][: 1 + self.ever]))
+
+    def impossible(self) -> None:
+        return None
+
+    def views(self) -> list[Floats]:
+        return []
+
+    def numbers(self) -> list[tuple[int, Any]]:
+        return []
+
+    def to_json(self) -> Mapping[str, Any]:
+        return {"ever": self.ever}
+
+    @classmethod
+    def from_json(cls, columns: Mapping[str, Column], name: str, saved: Mapping[str, Any]) -> Presence:
+        return cls(columns[name], **saved)
 
 
-@dataclass
-class Number:
-    column: str
-    table: Quantiles
-    hole: int | None  # the variable that says where it is missing
-
-
-@dataclass
-class Alias:
-    """A category that is another one by a different name."""
-
-    column: str
-    of: int  # variable
-    level: list[int]  # for each learned code of the variable, this column's level
-    levels: Levels
-
-
-@dataclass
-class Lookup:
-    """A number that one or two variables determine."""
-
-    column: str
-    key: tuple[int, ...]
-    groups: Ints  # sorted
-    values: NDArray[np.float64]
-    table: Quantiles  # for combinations that never occurred
+KINDS: dict[str, Any] = {"levels": Levels, "number": Number, "moment": Moment, "place": Place, "presence": Presence}
 
 
 @dataclass
 class Codec:
-    columns: list[Column]
-    variables: list[Variable]  # in the order in which they are drawn
-    numbers: list[Number]
-    aliases: list[Alias]
-    lookups: list[Lookup]
-    parents: list[int]  # of each variable: the earlier one that tells most about it, or -1
-    determined: list[tuple[int, int]]  # pairs of variables: the first's level leaves the second no choice
+    """`fields` are in the order in which they are drawn; a variable is one code of one of them."""
 
-    # -- sizes --
+    columns: list[Column]  # of the table, in its order
+    structure: Structure  # between the table and the free columns that the fields make
+    fields: list[Field]
+    pairs: list[tuple[int, int]]  # of variables, an earlier and a later one: the strongest relations
+    rules: list[tuple[int, int, Bools]]  # (i, j, levels of i x levels of j that never meet), i earlier than j
 
     @property
     def sizes(self) -> list[int]:
-        return [variable.size for variable in self.variables]
+        return [size for one in self.fields for size in one.sizes]
+
+    @property
+    def starts(self) -> list[int]:
+        """The first variable of each field."""
+        return np.cumsum([0, *(len(one.sizes) for one in self.fields)])[:-1].tolist()
 
     @property
     def offsets(self) -> Ints:
-        """Where each variable's one-hots begin."""
+        """Where each variable's levels begin among all."""
         return np.concatenate([[0], np.cumsum(self.sizes)])[:-1].astype(np.int64)
-
-    @property
-    def one_hots(self) -> int:
-        return sum(self.sizes)
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column["name"] == name)
 
-    # -- there --
+    def free_column(self, name: str) -> Column:
+        """Of the free columns, or of the table's."""
+        return next(c for c in (*self.structure.columns, *self.columns) if c["name"] == name)
 
-    def encode(self, table: pa.Table, rng: np.random.Generator) -> tuple[Ints, Single, NDArray[np.bool_]]:
-        """Codes (n, v), Gaussians (n, d) with noise in the holes, and where they are no holes."""
-        codes = [self._codes(variable, table) for variable in self.variables]
-        g, valid = [], []
-        for number in self.numbers:
-            values = as_floats(_array(table, number.column))
-            there = ~np.isnan(values)
-            column = rng.standard_normal(len(values)).astype(np.float32)
-            column[there] = number.table.encode(values[there], rng)
-            g.append(column)
-            valid.append(there)
-        n = table.num_rows
-        return (
-            np.stack(codes, 1) if codes else np.zeros((n, 0), np.int64),
-            np.stack(g, 1) if g else np.zeros((n, 0), np.float32),
-            np.stack(valid, 1) if valid else np.zeros((n, 0), bool),
-        )
+    def views(self) -> Floats:
+        """(levels of all variables, numbers): the place of each level on its number's line."""
+        lines = []
+        for start, one in zip(self.starts, self.fields, strict=True):
+            for places in _lines(one):
+                line = np.zeros(sum(self.sizes))
+                for code, values in places:
+                    at = self.offsets[start + code]
+                    line[at : at + len(values)] = values
+                lines.append(line)
+        return np.stack(lines, 1) if lines else np.zeros((sum(self.sizes), 0))
 
-    def _codes(self, variable: Variable, table: pa.Table) -> Ints:
-        if variable.levels:
-            return variable.levels.encode(_array(table, str(variable.column)))
-        if not variable.hole:
-            return np.zeros(table.num_rows, np.int64)
-        return _missing(table, variable.hole[0]).astype(np.int64)
-
-    # -- and back --
+    def encode(self, table: pa.Table, rng: np.random.Generator) -> Ints:
+        """Codes (n, v) of rows in storage types."""
+        return encoded(self.fields, self._free(table, rng))
 
     def decode(
-        self, codes: Ints, g: Single, index: NDArray[np.uint64], seed: int, rng: np.random.Generator
+        self,
+        codes: Ints,
+        index: np.ndarray,
+        seed: int,
+        rng: np.random.Generator,
+        within: Mapping[int, Any] | None = None,
+        pinned: Mapping[str, pa.Array] | None = None,
+        wanted: Mapping[str, Any] | None = None,
     ) -> pa.Table:
-        """Codes (n, v) and Gaussians (n, d) as a table of storage values; `index` are the rows' global numbers."""
-        made: dict[str, pa.Array] = {}
-        for i, variable in enumerate(self.variables):
-            if variable.levels:
-                made[str(variable.column)] = variable.levels.decode(codes[:, i], rng)
-        for alias in self.aliases:
-            made[alias.column] = alias.levels.values().take(
-                pa.array(np.array(alias.level, np.int64)[codes[:, alias.of]])
-            )
-        for i, number in enumerate(self.numbers):
-            missing = None if number.hole is None else codes[:, number.hole] == 1
-            made[number.column] = from_floats(number.table.decode(g[:, i]), self.column(number.column), missing)
-        for lookup in self.lookups:
-            made[lookup.column] = self._look_up(lookup, codes, rng)
-        for column in self.columns:
-            if column["name"] not in made:
-                made[column["name"]] = _made_afresh(column, index, seed, rng, self._missing(column["name"], codes))
-        return pa.table(
-            [made[column["name"]] for column in self.columns], names=[column["name"] for column in self.columns]
-        )
+        """Codes (n, v) as a table of storage values; `index` (uint64) are the rows' global numbers. `within` tells a
+        field (by its position) what a condition left it; `pinned` values (null: free) and `wanted` conditions are met."""
+        free: dict[str, pa.Array] = {}
+        gone: dict[str, Bools] = {}
+        for i, (start, one) in enumerate(zip(self.starts, self.fields, strict=True)):
+            own = codes[:, start : start + len(one.sizes)]
+            made = one.decode(own, rng, (within or {}).get(i))
+            if isinstance(one, Presence):
+                gone[one.columns[0]] = made[0].to_numpy(zero_copy_only=False)
+                continue
+            free |= dict(zip(one.columns, made, strict=True))
+        learned = self._restored(free, index, rng, pinned, wanted)
+        fresh = [column for column in self.columns if column["type"] in AFRESH]
+        made_up = afresh.make(fresh, index, seed, rng, gone)
+        arrays = [learned[c["name"]] if c["name"] in learned else made_up[c["name"]] for c in self.columns]
+        return pa.table(arrays, names=[column["name"] for column in self.columns])
 
-    def _missing(self, name: str, codes: Ints) -> NDArray[np.bool_] | None:
-        hole = next((i for i, variable in enumerate(self.variables) if name in variable.hole), None)
-        return None if hole is None else codes[:, hole] == 1
+    def _free(self, table: pa.Table, rng: np.random.Generator) -> dict[str, pa.Array]:
+        learned = [column["name"] for column in self.columns if column["type"] not in AFRESH]
+        free = self.structure.forward(table.select(learned), rng) if learned else table.select([])
+        arrays = {name: _whole(free, name) for name in free.column_names}
+        return arrays | {name: _whole(table, name) for name in table.column_names if name not in arrays}
 
-    def _look_up(self, lookup: Lookup, codes: Ints, rng: np.random.Generator) -> pa.Array:
-        groups, _ = relations.combined(codes, lookup.key, self.sizes)
-        at = np.minimum(np.searchsorted(lookup.groups, groups), len(lookup.groups) - 1)
-        values = lookup.values[at]
-        new = np.flatnonzero(lookup.groups[at] != groups)
-        values[new] = lookup.table.draw(len(new), rng)
-        return from_floats(values, self.column(lookup.column), None)
-
-    # -- conditions --
-
-    def fixed(self, conditions: Mapping[str, Any]) -> dict[int, int]:
-        """The variables that conditions fix, with their learned codes."""
-        out: dict[int, int] = {}
-        for name, value in conditions.items():
-            for i, variable in enumerate(self.variables):
-                if variable.levels and variable.column == name:
-                    out[i] = variable.levels.learned(level_of(variable.levels.column, value))
-            for alias in self.aliases:
-                if alias.column == name and level_of(alias.levels.column, value) in alias.level:
-                    out.setdefault(alias.of, alias.level.index(level_of(alias.levels.column, value)))
-        return out
-
-    def enforced(self, table: pa.Table, conditions: Mapping[str, Any]) -> pa.Table:
-        """The table with the conditions written in: rare and contradicting levels are met as well."""
-        for name, value in conditions.items():
-            column = self.column(name)
-            level = level_of(column, value)
-            plain = column["levels"][level] if level < len(column["levels"]) else None
-            at = table.column_names.index(name)
-            table = table.set_column(
-                at, name, pa.array([plain], storage_type(column)).take(pa.array(np.zeros(table.num_rows, np.int64)))
-            )
-        return table
+    def _restored(
+        self,
+        free: dict[str, pa.Array],
+        index: np.ndarray,
+        rng: np.random.Generator,
+        pinned: Mapping[str, pa.Array] | None,
+        wanted: Mapping[str, Any] | None,
+    ) -> dict[str, pa.Array]:
+        columns = self.structure.columns
+        names = [column["name"] for column in columns]
+        arrays = [free[c["name"]] if c["name"] in free else empty(c, len(index)) for c in columns]
+        table = pa.table(arrays, names=names) if names else pa.table({"": pa.nulls(len(index))})
+        table = self.structure.inverse(table, rng, pinned, wanted, index)
+        return {name: _whole(table, name) for name in table.column_names}
 
     # -- as a file --
 
     def to_json(self) -> dict[str, Any]:
         return {
             "columns": self.columns,
-            "variables": [
-                {"column": v.column, "size": v.size, "hole": v.hole, "levels": v.levels.to_json() if v.levels else None}
-                for v in self.variables
-            ],
-            "numbers": [{"column": n.column, "hole": n.hole, "table": n.table.to_json()} for n in self.numbers],
-            "aliases": [
-                {"column": a.column, "of": a.of, "level": a.level, "levels": a.levels.to_json()} for a in self.aliases
-            ],
-            "lookups": [
+            "structure": self.structure.to_json(),
+            "fields": [
                 {
-                    "column": x.column,
-                    "key": list(x.key),
-                    "groups": x.groups.tolist(),
-                    "values": x.values.tolist(),
-                    "table": x.table.to_json(),
+                    "kind": next(k for k, c in KINDS.items() if type(one) is c),
+                    "columns": one.columns,
+                    "is": one.to_json(),
                 }
-                for x in self.lookups
+                for one in self.fields
             ],
-            "parents": self.parents,
-            "determined": [list(pair) for pair in self.determined],
+            "pairs": [list(pair) for pair in self.pairs],
+            "rules": [{"of": [i, j], "never": np.argwhere(table).tolist()} for i, j, table in self.rules],
         }
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Codec:
-        columns = {column["name"]: column for column in saved["columns"]}
-
-        def levels(name: str, entry: Mapping[str, Any]) -> Levels:
-            return Levels(columns[name], **entry)
-
-        return cls(
-            list(saved["columns"]),
-            [
-                Variable(v["column"], v["size"], levels(v["column"], v["levels"]) if v["levels"] else None, v["hole"])
-                for v in saved["variables"]
-            ],
-            [Number(n["column"], Quantiles.from_json(n["table"]), n["hole"]) for n in saved["numbers"]],
-            [Alias(a["column"], a["of"], a["level"], levels(a["column"], a["levels"])) for a in saved["aliases"]],
-            [
-                Lookup(
-                    x["column"],
-                    tuple(x["key"]),
-                    np.array(x["groups"], np.int64),
-                    np.array(x["values"], float),
-                    Quantiles.from_json(x["table"]),
-                )
-                for x in saved["lookups"]
-            ],
-            list(saved["parents"]),
-            [(i, j) for i, j in saved["determined"]],
-        )
+        structure = Structure.from_json(saved["structure"])
+        known = {c["name"]: c for c in saved["columns"]} | {c["name"]: c for c in structure.columns}
+        fields = [KINDS[f["kind"]].from_json(known, f["columns"][0], f["is"]) for f in saved["fields"]]
+        codec = cls(list(saved["columns"]), structure, fields, [(i, j) for i, j in saved["pairs"]], [])
+        for rule in saved["rules"]:
+            i, j = rule["of"]
+            table = np.zeros((codec.sizes[i], codec.sizes[j]), bool)
+            table[tuple(np.array(rule["never"], np.int64).reshape(-1, 2).T)] = True
+            codec.rules.append((i, j, table))
+        return codec
 
 
-def level_of(column: Column, value: Any) -> int:
-    """The position of a condition's value among the column's levels; after the last for a missing value."""
-    if value is None:
-        return len(column["levels"])
-    return next(i for i, level in enumerate(column["levels"]) if same_level(level, value))
+def _lines(one: Field) -> list[list[tuple[int, Floats]]]:
+    """The numbers of a field, each as (code, places of its levels)."""
+    views = one.views()
+    if isinstance(one, Moment):
+        day, week = len(one.day.sizes), int(one.weekday)
+        codes = [list(range(day)), *([[day]] if week else []), list(range(day + week, len(views)))]
+        return [[(code, views[code]) for code in group] for group in codes if group]
+    return [list(enumerate(views))] if views else []
 
 
-def _array(table: pa.Table, name: str) -> pa.Array:
+def _whole(table: pa.Table, name: str) -> pa.Array:
     return table[name].combine_chunks()
 
 
-def _missing(table: pa.Table, name: str) -> NDArray[np.bool_]:
-    out: NDArray[np.bool_] = table[name].combine_chunks().is_null().to_numpy(zero_copy_only=False)
-    return out
+def empty(column: Column, n: int) -> pa.Array:
+    return pa.nulls(n, storage_type(column))
 
 
-def _made_afresh(
-    column: Column,
-    index: NDArray[np.uint64],
-    seed: int,
-    rng: np.random.Generator,
-    missing: NDArray[np.bool_] | None,
-) -> pa.Array:
-    """Columns that are never learned: keys, texts, constants. Where they are missing is learned."""
-    kind, n = storage_type(column), len(index)
-    if column["type"] == "identifier":
-        array = patterns.make(column["pattern"], index, seed).cast(kind)
-    elif column["type"] == "text":
-        array = patterns.text(column["words"], n, rng)
-    else:
-        value = column.get("value")
-        text = None if value is None else value if isinstance(value, str) else _plain(value)
-        array = pa.array([text], pa.string()).cast(kind).take(pa.array(np.zeros(n, np.int64)))
-    if missing is None:
-        return array
-    return pa.compute.if_else(pa.array(missing), pa.scalar(None, array.type), array)
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def encoded(fields: Sequence[Field], arrays: Mapping[str, pa.Array]) -> Ints:
+    """Codes (n, v)."""
+    n = len(next(iter(arrays.values()))) if arrays else 0
+    codes = [one.encode([arrays[name] for name in one.columns]) for one in fields]
+    return np.concatenate(codes, 1) if codes else np.zeros((n, 0), np.int64)
 
 
 # -- fitting ------------------------------------------------------------------------------------------------------
 
 
-def fit(columns: list[Column], table: pa.Table, max_levels: int) -> tuple[Codec, Ints]:
+def fit(
+    columns: list[Column],
+    table: pa.Table,
+    rng: np.random.Generator,
+    max_levels: int = 256,
+    constraints: Sequence[Mapping[str, Any]] = (),
+) -> tuple[Codec, Ints]:
     """A codec for training rows in storage types, and the codes (n, v) of these rows."""
-    learned = [c for c in columns if "levels" in c and c["type"] != "constant"]
-    limit = _level_limit(learned, max_levels)
-    levels = {c["name"]: Levels.fit(_array(table, c["name"]), c, limit) for c in learned}
-    numeric = [c for c in columns if c["type"] in ("integer", "float", "date", "datetime") and "levels" not in c]
-    numeric = [c for c in numeric if table[c["name"]].null_count < table.num_rows]
-    afresh = [c for c in columns if c["type"] in AFRESH and c["nullable"] and c.get("value", "") is not None]
-    variables = [Variable(name, found.size, found) for name, found in levels.items() if found.size] + _holes(
-        numeric + afresh, table
-    )
-    if not variables and not numeric:
-        variables = [Variable(None, 1)]  # nothing but keys, texts and constants: a table that has nothing to learn
-    codec = Codec(columns, variables, [], [], [], [], [])
-    codes = (
-        np.stack([codec._codes(v, table) for v in variables], 1)
-        if variables
-        else np.zeros((table.num_rows, 0), np.int64)
-    )
-    found = relations.relations(codes, codec.sizes)
-    keep, aliases = _aliases(codec, codes, found)
-    order, codec.parents = relations.drawing_order(found.information[np.ix_(keep, keep)])
-    order = [keep[i] for i in order]
-    place = {variable: position for position, variable in enumerate(order)}
-    codec.variables = [variables[i] for i in order]
-    codec.aliases = [Alias(a.column, place[a.of], a.level, a.levels) for a in aliases]
-    codec.determined = [(place[i], place[j]) for i in order for j in order if found.determines[i, j]]
-    codes = codes[:, order]
-    for column in numeric:
-        _fit_number(codec, column, table, codes)
+    learned = [column for column in columns if column["type"] not in AFRESH]
+    names = [column["name"] for column in learned]
+    structure = Structure.fit(learned, table.select(names), constraints, rng)
+    plain = Codec(columns, structure, [], [], [])
+    arrays = plain._free(table, rng)
+    fields = _fields(structure.columns, arrays, max_levels)
+    fields += [
+        Presence(c)
+        for c in columns
+        if c["type"] in AFRESH and c["nullable"] and c["name"] in arrays and c.get("value", "") is not None
+        and arrays[c["name"]].null_count
+    ]  # fmt: skip
+    if not fields:  # nothing but keys, texts and constants: a table that has nothing to learn
+        fields = [Presence(columns[0], ever=False)]
+        arrays = arrays | {columns[0]["name"]: pa.nulls(table.num_rows)}
+    codes = encoded(fields, arrays)
+    starts = np.cumsum([0, *(len(one.sizes) for one in fields)])
+    order, _ = relations.drawing_order(relations.information(codes[:, starts[:-1]], [f.sizes[0] for f in fields]))
+    codec = Codec(columns, structure, [fields[i] for i in order], [], [])
+    take = [variable for i in order for variable in range(starts[i], starts[i + 1])]
+    codes = codes[:, take] if take else np.zeros((table.num_rows, 0), np.int64)
+    codec.pairs = relations.strongest(codes, codec.sizes)
+    codec.rules = relations.rules(codes, codec.sizes, codec.pairs) + _impossible(codec) + _gaps(codec, codes)
     return codec, codes
 
 
+def _fields(columns: list[Column], arrays: Mapping[str, pa.Array], max_levels: int) -> list[Field]:
+    filled = [column for column in columns if arrays[column["name"]].null_count < len(arrays[column["name"]])]
+    limit = _level_limit([column for column in filled if "levels" in column], max_levels)
+    pairs = _places(filled)
+    second = {b["name"] for _, b in pairs.values()}
+    out: list[Field] = []
+    for column in filled:
+        name = column["name"]
+        if name in pairs:
+            out.append(Place.fit([arrays[one["name"]] for one in pairs[name]], pairs[name]))
+        elif name not in second:
+            out.append(_field(column, arrays[name], limit))
+    return out
+
+
+def _places(columns: list[Column]) -> dict[str, tuple[Column, Column]]:
+    """Pairs of latitude and longitude, by the latitude's name."""
+    plain = {c["name"]: c for c in columns if c["type"] == "float" and "levels" not in c}
+    out = {}
+    for column in plain.values():
+        geo = column.get("geo") or {}
+        if geo.get("role") == "latitude" and geo.get("with") in plain:
+            out[column["name"]] = (column, plain[geo["with"]])
+    return out
+
+
+def _field(column: Column, array: pa.Array, limit: int) -> Field:
+    if "levels" in column:
+        return Levels.fit(array, column, limit)
+    if column["type"] in MOMENTS:
+        return Moment.fit(array, column)
+    return Number.fit(array, column)
+
+
 def _level_limit(columns: list[Column], wanted: int) -> int:
-    """The largest number of levels a column, at most `wanted`, with which the one-hots stay affordable."""
-    sizes = np.array([len(c["levels"]) + 1 for c in columns] or [0])
+    """The largest number of levels drawn in one step, at most `wanted`, with which all codes together stay few."""
+    sizes = np.array([len(column["levels"]) + 1 for column in columns] or [0])
     limit = wanted
-    while limit > 2 and np.minimum(sizes, limit).sum() > (MAX_ONE_HOT if limit > 12 else MOST_ONE_HOT):
-        limit = max(2, int(limit * 0.9))
+    while limit > 8 and np.where(sizes > limit, limit / 2 + 2 * np.sqrt(sizes), sizes).sum() > MOST_CODES:
+        limit = int(limit * 0.8)
     return limit
 
 
-def _holes(columns: list[Column], table: pa.Table) -> list[Variable]:
-    """A variable for each different mask of missing values; columns that are missing together share it."""
-    masks: dict[bytes, Variable] = {}
-    for column in columns:
-        missing = _missing(table, column["name"])
-        if missing.any():
-            found = masks.setdefault(np.packbits(missing).tobytes(), Variable(None, 2))
-            found.hole.append(column["name"])
-    return list(masks.values())
+def _impossible(codec: Codec) -> list[tuple[int, int, Bools]]:
+    """What the codes of one field forbid each other."""
+    out = []
+    for start, one in zip(codec.starts, codec.fields, strict=True):
+        table = one.impossible()
+        if table is not None and table.any():
+            out.append((start, start + 1, table))
+    return out
 
 
-def _aliases(codec: Codec, codes: Ints, found: relations.Relations) -> tuple[list[int], list[Alias]]:
-    """Which variables are learned, and those that are one-to-one with an earlier one and so need not be."""
-    keep: list[int] = []
-    aliases: list[Alias] = []
-    for j, variable in enumerate(codec.variables):
-        twin = next(
-            (i for i in keep if found.determines[i, j] and found.determines[j, i] and _one_to_one(codec, i, j)), None
-        )
-        if twin is None or variable.levels is None:
-            keep.append(j)
-            continue
-        counts = relations.joint(codes[:, twin], codes[:, j], codec.sizes[twin], codec.sizes[j])
-        level = [variable.levels.kept[code] for code in counts.argmax(1)]
-        aliases.append(Alias(str(variable.column), twin, level, variable.levels))
-    return keep, aliases
+def _gaps(codec: Codec, codes: Ints) -> list[tuple[int, int, Bools]]:
+    """What missing values forbid each other: columns that are missing together, or one only where another is."""
+    holes = []  # (variable, which of its levels say that a value is missing)
+    for start, one in zip(codec.starts, codec.fields, strict=True):
+        if len(one.columns) == 1:
+            gone = one.allowed(OneOf((None,))).share > 0
+            if gone.any() and not gone.all():
+                holes.append((start, gone))
+    masks = np.stack([gone[codes[:, j]] for j, gone in holes], 1) if holes else np.zeros((len(codes), 0), bool)
+    together: dict[bytes, list[int]] = {}
+    for place in range(len(holes)):
+        if masks[:, place].any():
+            together.setdefault(np.packbits(masks[:, place]).tobytes(), []).append(place)
+    tied = [pair for group in together.values() for pair in pairwise(group)]
+    heads = [group[0] for group in together.values()]
+    tied += list(combinations(heads, 2))[:MOST_GAPS]
+    return [rule for a, b in tied if (rule := _gap(masks[:, a], masks[:, b], holes[a], holes[b])) is not None]
 
 
-def _one_to_one(codec: Codec, i: int, j: int) -> bool:
-    a, b = codec.variables[i].levels, codec.variables[j].levels
-    return a is not None and b is not None and not a.pooled and not b.pooled
+def _gap(a: Bools, b: Bools, of_a: tuple[int, Bools], of_b: tuple[int, Bools]) -> tuple[int, int, Bools] | None:
+    (i, gone_i), (j, gone_j) = of_a, of_b
+    never = np.zeros((len(gone_i), len(gone_j)), bool)
+    for side_i, side_j, meet in ((gone_i, ~gone_j, a & ~b), (~gone_i, gone_j, ~a & b), (gone_i, gone_j, a & b)):
+        expected = _share(a, side_i is gone_i) * _share(b, side_j is gone_j) * len(a)
+        if expected >= CHANCE and not meet.any():
+            never |= np.outer(side_i, side_j)
+    return (i, j, never) if never.any() else None
 
 
-def _fit_number(codec: Codec, column: Column, table: pa.Table, codes: Ints) -> None:
-    name = column["name"]
-    values = as_floats(_array(table, name))
-    there = ~np.isnan(values)
-    quantiles = Quantiles.fit(values[there], decimals_of(column))
-    hole = next((i for i, variable in enumerate(codec.variables) if name in variable.hole), None)
-    key = relations.determining_key(values, codes, codec.sizes) if hole is None and codes.shape[1] else None
-    if key is None:
-        codec.numbers.append(Number(name, quantiles, hole))
-        return
-    groups, _ = relations.combined(codes, key, codec.sizes)
-    known, inverse = np.unique(groups, return_inverse=True)
-    codec.lookups.append(Lookup(name, key, known, relations.group_medians(values, inverse), quantiles))
+def _share(mask: Bools, gone: bool) -> float:
+    return float(mask.mean() if gone else 1 - mask.mean())

@@ -1,136 +1,129 @@
-"""What columns say of each other: mutual information, what determines what, and the order in which to draw them."""
+"""What codes say of each other: mutual information, the order in which to draw them, which levels never meet."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import combinations
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-CERTAIN = 0.9995  # share of rows in which a dependency must hold to be kept by construction
-SAMPLE = 30_000  # rows looked at
-PAIRS = 400  # pairs of categories tried as the key of a number
+Bools = NDArray[np.bool_]
+SAMPLE = 20_000  # rows looked at
+WORK = 1e11  # multiplications that the table of all relations may cost: a few seconds
+CERTAIN = 0.9995  # share of rows in which one level must follow from another to be kept by construction
+THICK = 20  # rows a level, on average, below which that may be an accident
+EXPECTED = 25  # rows in which two independent levels would have met: if none did, they never do
+PARENTS = 2  # earlier codes to which a code has a table of its own
+TABLE = 65_536  # levels x levels of such a table, at most
+LEAST = 0.005  # nats that such a table must be worth
 
 
-@dataclass
-class Relations:
-    """Between categorical codes: for each pair the mutual information and whether the first determines the second."""
+def information(codes: Ints, sizes: list[int]) -> Floats:
+    """Mutual information (v, v) in nats of each pair of codes (n, v), zero on the diagonal.
 
-    information: Floats  # (v, v), nats
-    determines: NDArray[np.bool_]  # (v, v): [i, j] means that i's level leaves j no choice
+    Long codes are shortened to blocks of neighbouring levels until all pairs together are affordable."""
+    v, some = len(sizes), codes[:: max(1, len(codes) // SAMPLE)]
+    if v < 2 or not len(some):
+        return np.zeros((v, v))
+    cap = 64
+    while cap > 4 and sum(min(size, cap) for size in sizes) ** 2 * len(some) > WORK:
+        cap //= 2
+    if sum(min(size, cap) for size in sizes) ** 2 * len(some) > WORK:
+        some = some[::4]
+    short = [min(size, cap) for size in sizes]
+    ends = np.cumsum([0, *short])
+    blocks = some * np.array(short) // np.array(sizes)
+    ones = np.zeros((len(some), ends[-1]), np.float32)
+    np.put_along_axis(ones, blocks + ends[:-1], 1, 1)
+    together = (ones.T @ ones).astype(np.float64) / len(some)
+    alone = np.diag(together)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = together * np.log(together / np.outer(alone, alone))
+    total = _block_sums(np.nan_to_num(ratio), ends)
+    levels = np.array([np.count_nonzero(alone[a:b]) for a, b in pairwise(ends)])
+    bias = np.outer(levels - 1, levels - 1) / (2 * len(some))  # Miller and Madow
+    out: Floats = np.maximum(total - bias, 0)
+    np.fill_diagonal(out, 0)
+    return out
 
 
-def relations(codes: Ints, sizes: list[int]) -> Relations:
-    v = len(sizes)
-    some = codes[:: max(1, len(codes) // SAMPLE)]
-    information, determines = np.zeros((v, v)), np.zeros((v, v), bool)
-    for i, j in combinations(range(v), 2):
-        table = joint(some[:, i], some[:, j], sizes[i], sizes[j])
-        information[i, j] = information[j, i] = mutual_information(table)
-        if information[i, j] > 0.05:
-            determines[i, j] = table.max(1).sum() >= CERTAIN * table.sum() and _thick(table.sum(1))
-            determines[j, i] = table.max(0).sum() >= CERTAIN * table.sum() and _thick(table.sum(0))
-    return Relations(information, determines)
-
-
-def _thick(groups: Floats) -> bool:
-    """Enough rows a level that determination is no accident."""
-    return bool(groups.sum() >= 20 * np.count_nonzero(groups))
+def _block_sums(table: Floats, ends: Ints) -> Floats:
+    out: Floats = np.add.reduceat(np.add.reduceat(table, ends[:-1], 0), ends[:-1], 1)
+    return out
 
 
 def joint(a: Ints, b: Ints, size_a: int, size_b: int) -> Floats:
     return np.bincount(a * size_b + b, minlength=size_a * size_b).reshape(size_a, size_b).astype(float)
 
 
-def mutual_information(table: Floats) -> float:
-    p = table / table.sum()
-    independent = p.sum(1, keepdims=True) * p.sum(0, keepdims=True)
-    there = p > 0
-    bias = (np.count_nonzero(p.sum(1)) - 1) * (np.count_nonzero(p.sum(0)) - 1) / (2 * table.sum())  # Miller and Madow
-    return float(max(0.0, (p[there] * np.log(p[there] / independent[there])).sum() - bias))
-
-
-def drawing_order(information: Floats) -> tuple[list[int], list[int]]:
+def drawing_order(strength: Floats) -> tuple[list[int], list[int]]:
     """An order in which each column follows the one that tells most about it (Prim's walk over the Chow-Liu tree), and
     for each column in that order the position of that parent (-1 for the first)."""
-    v = len(information)
+    v = len(strength)
     if not v:
         return [], []
-    order, parents = [int(information.sum(0).argmax())], [-1]
-    best, best_parent = information[order[0]].copy(), np.zeros(v, int)
+    order, parents = [int(strength.sum(0).argmax())], [-1]
+    best, best_parent = strength[order[0]].copy(), np.zeros(v, int)
     best[order[0]] = -1
     while len(order) < v:
         take = int(best.argmax())
         parents.append(int(best_parent[take]))
         order.append(take)
-        better = (information[take] > best) & (best >= 0)
-        best[better], best_parent[better] = information[take][better], len(order) - 1
+        better = (strength[take] > best) & (best >= 0)
+        best[better], best_parent[better] = strength[take][better], len(order) - 1
         best[take] = -1
     return order, parents
 
 
-def log_ratio(a: Ints, b: Ints, size_a: int, size_b: int) -> Floats:
-    """log P(a, b) / (P(a) P(b)), from counts smoothed by .05."""
-    table = joint(a, b, size_a, size_b) + 0.05
-    p = table / table.sum()
-    out: Floats = np.log(p / (p.sum(1, keepdims=True) * p.sum(0, keepdims=True)))
+def strongest(codes: Ints, sizes: list[int]) -> list[tuple[int, int]]:
+    """For each variable the earlier ones that say most about it, the strongest first: pairs (earlier, later)."""
+    strength = information(codes, sizes)
+    width = np.outer(sizes, sizes)
+    out = []
+    for j in range(len(sizes)):
+        worth = np.where(width[:j, j] <= TABLE, strength[:j, j], 0)
+        out += [(int(i), j) for i in np.argsort(-worth, kind="stable")[:PARENTS] if worth[i] > LEAST]
     return out
 
 
-def unseen(a: Ints, b: Ints, size_a: int, size_b: int) -> NDArray[np.bool_]:
-    """Pairs of levels that never occur together though both occur."""
-    table = joint(a, b, size_a, size_b)
-    out: NDArray[np.bool_] = (table == 0) & (table.sum(1, keepdims=True) > 0) & (table.sum(0, keepdims=True) > 0)
-    return out
-
-
-# -- numbers that categories determine ----------------------------------------------------------------------------
-
-
-def determining_key(values: Floats, codes: Ints, sizes: list[int]) -> tuple[int, ...] | None:
-    """The variables, one or two, that fix a number in nearly every row; None if there are none.
-
-    Tried only for numbers with few distinct values, and keys with many rows a level, so that it is no accident."""
-    step = max(1, len(values) // SAMPLE)
-    values, codes = values[::step], codes[::step]
-    if len(values) < 200 or len(np.unique(values)) > 500:
-        return None
-    v = codes.shape[1]
-    keys = [(i,) for i in range(v)] + list(combinations(range(v), 2))[:PAIRS]
-    for key in keys:
-        groups, width = combined(codes, key, sizes)
-        if width > 10_000_000:
+def rules(codes: Ints, sizes: list[int], pairs: list[tuple[int, int]]) -> list[tuple[int, int, Bools]]:
+    """Levels that never meet: all pairs not seen where one variable determines the other, and of the strongest pairs
+    those that chance would have brought together often. (i, j, table of i's levels x j's), i earlier than j."""
+    strength, out = information(codes, sizes), []
+    strong = np.argwhere(np.triu(strength, 1) > 0.05)
+    for i, j in strong[np.argsort(-strength[tuple(strong.T)], kind="stable")][:2_000].tolist():
+        if sizes[i] * sizes[j] > 16 * TABLE:
             continue
-        _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-        if (
-            len(first) < 0.05 * len(values)
-            and np.mean(values[first][inverse] == values) > 0.9
-            and _certain(values, inverse)
-        ):
-            return key
-    return None
-
-
-def _certain(values: Floats, groups: Ints) -> bool:
-    middle = group_medians(values, groups)
-    return bool(np.mean(middle[groups] == values) > 0.999)
-
-
-def group_medians(values: Floats, groups: Ints) -> Floats:
-    """The lower median of each group 0, 1, ... (a value that occurs)."""
-    order = np.lexsort((values, groups))
-    counts = np.bincount(groups)
-    start = np.cumsum(counts) - counts
-    out: Floats = values[order][start + (counts - 1) // 2]
+        table = joint(codes[:, i], codes[:, j], sizes[i], sizes[j])
+        never = unseen(table) if determined(table) else None
+        if never is None and (i, j) in pairs:
+            never = (table == 0) & (np.outer(table.sum(1), table.sum(0)) / len(codes) >= EXPECTED)
+        if never is not None and never.any():
+            out.append((i, j, never))
     return out
 
 
-def combined(codes: Ints, key: tuple[int, ...], sizes: list[int]) -> tuple[Ints, int]:
-    """One integer for the levels of several variables, and how many such integers there are."""
-    out, width = codes[:, key[0]], sizes[key[0]]
-    for i in key[1:]:
-        out, width = out * sizes[i] + codes[:, i], width * sizes[i]
-    return out, width
+def determined(table: Floats) -> bool:
+    """Whether one side's level leaves the other side no choice, in nearly every row."""
+    total = table.sum()
+    return any(
+        table.max(axis).sum() >= CERTAIN * total and total >= THICK * np.count_nonzero(table.sum(axis))
+        for axis in (0, 1)
+    )
+
+
+def unseen(table: Floats) -> Bools:
+    """Pairs of levels that never occur together though both occur."""
+    out: Bools = (table == 0) & (table.sum(1, keepdims=True) > 0) & (table.sum(0, keepdims=True) > 0)
+    return out
+
+
+def log_ratio(a: Ints, b: Ints, size_a: int, size_b: int, prior: float) -> Floats:
+    """log P(b | a) / P(b), from counts to which `prior` rows of P(b) are added for each a."""
+    table = joint(a, b, size_a, size_b)
+    share = (table.sum(0) + 0.1) / (table.sum() + 0.1 * size_b)
+    table += prior * share
+    out: Floats = np.log(table / table.sum(1, keepdims=True)) - np.log(share)
+    return out

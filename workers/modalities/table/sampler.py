@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from safetensors.torch import load_file
-from torch import Tensor
 
-from workers.modalities import Json, Progress
+from workers.modalities import Given, Json, Progress
+from workers.modalities.table import given as given_rows
 from workers.modalities.table import writing
 from workers.modalities.table.codec import Codec
+from workers.modalities.table.conditions import parse
 from workers.modalities.table.infer import Column
 from workers.modalities.table.networks import Generator, Shape
-from workers.modalities.table.sampling import FastGenerator, Fixed
-from workers.modalities.table.spec import check_conditions
+from workers.modalities.table.planning import Wishes, drawing, wishes
+from workers.modalities.table.sampling import FastGenerator, rule_tables
 
 CHUNK = 65_536  # rows made at a time; each chunk has randomness of its own, so that any can be made alone
 
@@ -29,23 +29,27 @@ class TableSampler:
         self.codec = Codec.from_json(json.loads((directory / "codec.json").read_text(encoding="utf-8")))
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         self.schema = {"columns": self.codec.columns, "layout": config["layout"]}
-        tensors = load_file(directory / "generator.safetensors", device=device)
-        forbidden = tensors.pop("forbidden").float()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
-            network = Generator(Shape(**config["shape"])).to(device).eval()
-        network.load_state_dict(tensors)
-        self.fast = FastGenerator(network, forbidden, device)
-        self._biases: dict[tuple[tuple[int, int], ...], Tensor] = {}
+        network = Generator(Shape(**config["shape"])).to(device).eval()
+        network.load_state_dict(load_file(directory / "generator.safetensors", device=device))
+        self.fast = FastGenerator(network, rule_tables(self.codec.rules), device)
 
     def write(
-        self, path: Path, start: int, count: int, seed: int, format: str, conditions: Json, progress: Progress
+        self,
+        path: Path,
+        start: int,
+        count: int,
+        seed: int,
+        format: str,
+        conditions: Json,
+        progress: Progress,
+        given: Given | None = None,
     ) -> int:
-        check_conditions(self.schema, conditions)
+        wish = self._wish(conditions)
+        known = given_rows.chunks(given, self.schema, start, count, CHUNK) if given else None
 
         def chunks() -> Iterator[pa.Table]:
             for done in range(0, count, CHUNK):
-                yield self._chunk(start, done, min(CHUNK, count - done), seed, conditions)
+                yield self._chunk(start, done, min(CHUNK, count - done), seed, wish, next(known) if known else None)
                 progress(min(done + CHUNK, count), count)
 
         return writing.write_file(path, format, self.schema, chunks())
@@ -56,27 +60,21 @@ class TableSampler:
 
     def table(self, start: int, count: int, seed: int, conditions: Mapping[str, Any]) -> pa.Table:
         """Rows in storage types, all in memory."""
+        wish = self._wish(conditions)
         return pa.concat_tables(
-            self._chunk(start, done, min(CHUNK, count - done), seed, conditions) for done in range(0, count, CHUNK)
+            self._chunk(start, done, min(CHUNK, count - done), seed, wish) for done in range(0, count, CHUNK)
         )  # fmt: skip
 
-    def _chunk(self, start: int, done: int, n: int, seed: int, conditions: Mapping[str, Any]) -> pa.Table:
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, start, done // CHUNK])))
-        fixed = self.codec.fixed(conditions)
-        codes, g = self.fast.draw(n, rng, fixed, self._bias(fixed))
-        index = np.arange(start + done, start + done + n, dtype=np.uint64)
-        return self.codec.enforced(self.codec.decode(codes, g, index, seed, rng), conditions)
+    def _wish(self, conditions: Mapping[str, Any]) -> Wishes:
+        """Raises InvalidCondition."""
+        return wishes(self.codec, parse(self.schema, conditions))
 
-    def _bias(self, fixed: Fixed) -> Tensor | None:
-        """Found once for each condition, whatever chunk asks first."""
-        if not fixed:
-            return None
-        key = tuple(sorted(fixed.items()))
-        if key not in self._biases:
-            if len(self._biases) >= 64:
-                self._biases.clear()
-            self._biases[key] = self.fast.bias_given(fixed)
-        return self._biases[key]
+    def _chunk(self, start: int, done: int, n: int, seed: int, wish: Wishes, known: pa.Table | None = None) -> pa.Table:
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, start, done // CHUNK])))
+        index = np.arange(start + done, start + done + n, dtype=np.uint64)
+        order = drawing(self.codec, wish, index, seed, known, self.fast.device)
+        codes = self.fast.draw(n, rng, order.plan)
+        return self.codec.decode(codes, index, seed, rng, order.within, order.pinned, order.wanted)
 
 
 def rows_as_json(table: pa.Table, columns: list[Column]) -> dict[str, Any]:

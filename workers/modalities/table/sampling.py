@@ -1,11 +1,11 @@
-"""Rows from a trained generator, fast: the same distribution as its forward pass, with codes in place of one-hots.
-
-Batch norm is folded into the linear layers, a matrix times a one-hot is a look-up, and a level is drawn from its
-softmax by one uniform number instead of one Gumbel number a level."""
+"""Codes from a trained generator, fast: the same distribution as its forward pass, with look-ups in place of one-hots
+and one uniform number a code in place of one Gumbel number a level."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,108 +13,112 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from workers.modalities.table.networks import Generator, Residual
+from workers.modalities.table.networks import NEVER, PARENTS, Generator, Heads, Rules
 
-BATCH = 16_384  # rows that pass the network together: their activations stay in the cache
-NEVER = -30.0
-PILOT = 131_072  # free rows in which those that meet a condition are counted
-ENOUGH, CAUTION = 300, 30  # so many must; as many again believe the network
-Fixed = Mapping[int, int]  # variable to code
+BATCH = 8_192  # rows that pass the network together: their activations stay in the cache
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What conditions leave of the codes to draw. `fixed` (n, v) holds codes, -1 where free; `shares` are added to a
+    variable's logits, `chains` (levels before, levels) likewise, given the code of the variable before it."""
+
+    fixed: Ints | None = None
+    shares: Mapping[int, Tensor] = field(default_factory=dict)
+    chains: Mapping[int, Tensor] = field(default_factory=dict)
+
+    def part(self, start: int, stop: int) -> Plan:
+        return Plan(None if self.fixed is None else self.fixed[start:stop], self.shares, self.chains)
 
 
 class FastGenerator:
-    """Draws codes (n, v) and Gaussians (n, d). `bias` (k,) may be moved to calibrate the shares of levels."""
+    """Draws codes (n, v)."""
 
     @torch.no_grad()
-    def __init__(self, network: Generator, forbidden: Tensor | None = None, device: str = "cpu") -> None:
-        self.shape, self.slices, self.noise, self.device = network.shape, network.shape.slices, network.noise, device
-        state = {name: value.detach().to(device, torch.float32) for name, value in network.state_dict().items()}
-        self.enter = state["enter.weight"].T.contiguous(), state["enter.bias"]
-        self.condition = state["condition.weight"].T.contiguous()
-        self.blocks = [_folded(block, device) for block in network.trunk]  # type: ignore[arg-type]
-        self.body = _folded(network.body, device)
-        self.logits, self.bias = state["logits.weight"].T.contiguous(), state["logits.bias"].clone()
-        self.pairs = state["pairs"] + (0 if forbidden is None else forbidden.to(device) * NEVER)
-        self.backwards = self.pairs * (1 - network.earlier.to(device))
-        self.inform = state["inform.weight"].T.contiguous()
-        self.values = (state["values.weight"].T @ state["root"]).contiguous(), state["values.bias"] @ state["root"]
-        self.skip = (state["skip"][:, None] * state["root"]).contiguous()
-        self.mean = state["mean"].contiguous()
-        self.offsets = torch.tensor([part.start for part in self.slices], device=device)
+    def __init__(self, network: Generator, rules: Rules, device: str = "cpu") -> None:
+        self.slices, self.device = network.slices, device
+        with_device = lambda value: value.detach().to(device, torch.float32).contiguous()  # noqa: E731
+        self.embedding = with_device(network.embedding)
+        self.enter, self.enter_bias = with_device(network.enter), with_device(network.enter_bias)
+        self.hidden, self.hidden_bias = with_device(network.hidden), with_device(network.hidden_bias)
+        self.guiding = copy.deepcopy(network.guiding).to(device)
+        self.leave, self.steps = [], []
+        self.tables: list[dict[int, Tensor]] = []
+        for j in range(len(self.slices)):
+            b, r = network.place[j]
+            head: Heads = network.heads[b]  # type: ignore[assignment]
+            weight, bias = head.one(r)
+            self.leave.append((with_device(weight), with_device(bias)))
+            self.tables.append({i: with_device(table) for i, table in network.tables_into(j)})
+            self.steps.append(with_device(head.table(PARENTS, r, self.guiding.height(j))))
+        self.backwards: list[dict[int, Tensor]] = [{} for _ in self.slices]
+        for (i, j), table in zip(rules.pairs, rules.tables, strict=True):
+            own = self.tables[j]
+            own[i] = own[i] + table.to(device) if i in own else table.to(device)
+            self.backwards[i][j] = table.to(device).T.contiguous()
 
     @torch.no_grad()
-    def draw(
-        self, n: int, rng: np.random.Generator, fixed: Fixed | None = None, bias: Tensor | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """n rows; `fixed` gives some variables' codes, `bias` (k,) replaces the own. The same rng, the same rows."""
-        given, bias = fixed or {}, self.bias if bias is None else bias
-        parts = [self._batch(min(BATCH, n - start), rng, given, bias) for start in range(0, n, BATCH)]
-        return np.concatenate([codes for codes, _ in parts]), np.concatenate([g for _, g in parts])
+    def draw(self, n: int, rng: np.random.Generator, plan: Plan | None = None) -> Ints:
+        """n rows as `plan` allows. The same rng, the same rows."""
+        plan = plan or Plan()
+        parts = [self._batch(min(BATCH, n - at), rng, plan.part(at, at + BATCH)) for at in range(0, n, BATCH)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.slices)), np.int64)
 
-    def bias_given(self, fixed: Fixed) -> Tensor:
-        """The bias with which rows drawn under a condition have the levels' shares that they have among freely drawn
-        rows that meet it by chance. The network learned its conditions a little less well than the table as a whole."""
-        free, _ = self.draw(PILOT, np.random.default_rng(0))
-        met = free[np.all([free[:, i] == code for i, code in fixed.items()], axis=0)]
-        bias: Tensor = self.bias.clone()
-        for strength in (0.8, 0.6, 0.4) if len(met) >= ENOUGH else ():
-            made, _ = self.draw(PILOT // 8, np.random.default_rng(1), fixed, bias)
-            goal, now = self._shares(met), self._shares(made)
-            ratio = (len(met) * goal + CAUTION * now) / ((len(met) + CAUTION) * now)
-            bias = bias + strength * torch.from_numpy(np.log(ratio)).to(bias)
-        return bias
-
-    def _shares(self, codes: NDArray[np.int64]) -> NDArray[np.float64]:
-        counts = [np.bincount(column, minlength=size) for column, size in zip(codes.T, self.shape.sizes, strict=True)]
-        shares: NDArray[np.float64] = (np.concatenate(counts).astype(np.float64) + 0.5) / (len(codes) + 0.5)
-        return shares
-
-    def _batch(
-        self, n: int, rng: np.random.Generator, fixed: Fixed, bias: Tensor
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        z = torch.from_numpy(rng.standard_normal((n, self.noise), dtype=np.float32)).to(self.device)
-        uniform = torch.from_numpy(rng.random((len(self.slices), n), dtype=np.float32)).to(self.device)
-        rows = torch.tensor(
-            [self.slices[i].start + code for i, code in fixed.items()], dtype=torch.long, device=self.device
-        )
-        x = F.silu(torch.addmm(self.enter[1] + self.condition[rows].sum(0), z, self.enter[0]))
-        for weight, shift in self.blocks:
-            x = x + F.silu(torch.addmm(shift, x, weight))
-        codes = self._codes(torch.addmm(bias + self.backwards[rows].sum(0), x, self.logits), uniform, fixed)
-        g = z[:, : self.shape.numbers] @ self.skip
-        if self.shape.numbers:
-            g = g + self._numbers(x, codes + self.offsets)
-        return codes.cpu().numpy(), g.cpu().numpy()
-
-    def _codes(self, logits: Tensor, uniform: Tensor, fixed: Fixed) -> Tensor:
-        codes = torch.empty(len(logits), len(self.slices), dtype=torch.long, device=self.device)
-        for i, part in enumerate(self.slices):
-            if i in fixed:
-                codes[:, i] = fixed[i]
-                logits[:, part.stop :] += self.pairs[part.start + fixed[i], part.stop :]
+    def _batch(self, n: int, rng: np.random.Generator, plan: Plan) -> Ints:
+        v = len(self.slices)
+        uniform = torch.from_numpy(rng.random((v, n), dtype=np.float32)).to(self.device)
+        codes = torch.zeros(v, n, dtype=torch.long, device=self.device)
+        fixed = None if plan.fixed is None else torch.from_numpy(plan.fixed.T.copy()).to(self.device)
+        known = torch.zeros(n, self.embedding.shape[1], device=self.device)
+        if fixed is not None:
+            for j in range(v):
+                self._learn(known, j, fixed[j].clamp_min(0), (fixed[j] >= 0).float())
+        guess = self.guiding.nothing(n)
+        for j in range(v):
+            if fixed is not None and bool((fixed[j] >= 0).all()):
+                codes[j] = fixed[j]
+                guess = self.guiding.learn(guess, j, codes)
                 continue
-            share = logits[:, part].softmax(1).cumsum_(1)
-            drawn = (share < uniform[i][:, None] * share[:, -1:]).sum(1).clamp_(max=part.stop - part.start - 1)
-            codes[:, i] = drawn
-            if part.stop < logits.shape[1]:
-                logits[:, part.stop :] += self.pairs[part, part.stop :].index_select(0, drawn)
-        return codes
+            logits = self._logits(j, known, codes)
+            step = self.guiding.step(j, guess, codes)
+            if step is not None:
+                logits += F.embedding(step, self.steps[j])
+            self._limit(logits, j, codes, plan, fixed)
+            codes[j] = self._drawn(logits, uniform[j])
+            if fixed is not None:
+                free = fixed[j] < 0
+                codes[j] = torch.where(free, codes[j], fixed[j])
+                self._learn(known, j, codes[j], free.float())
+            elif j + 1 < v:
+                known += F.embedding(codes[j] + self.slices[j].start, self.embedding)
+            guess = self.guiding.learn(guess, j, codes)
+        return codes.T.cpu().numpy()
 
-    def _numbers(self, x: Tensor, at: Tensor) -> Tensor:
-        if at.shape[1]:
-            x = x + F.embedding_bag(at, self.inform, mode="sum")
-        weight, bias = self.body
-        x = x + F.silu(torch.addmm(bias, x, weight))
-        g = torch.addmm(self.values[1], x, self.values[0])
-        return g + F.embedding_bag(at, self.mean, mode="sum") if at.shape[1] else g
+    def _learn(self, known: Tensor, j: int, codes: Tensor, where: Tensor) -> None:
+        known += F.embedding(codes + self.slices[j].start, self.embedding) * where[:, None]
+
+    def _logits(self, j: int, known: Tensor, codes: Tensor) -> Tensor:
+        h = F.silu(torch.addmm(self.enter_bias[j], known, self.enter[j]), inplace=True)
+        h += F.silu(torch.addmm(self.hidden_bias[j], h, self.hidden[j]), inplace=True)
+        logits = torch.addmm(self.leave[j][1], h, self.leave[j][0])
+        for i, table in self.tables[j].items():
+            logits += F.embedding(codes[i], table)
+        return logits
+
+    def _limit(self, logits: Tensor, j: int, codes: Tensor, plan: Plan, fixed: Tensor | None) -> None:
+        if j in plan.shares:
+            logits += plan.shares[j]
+        if j in plan.chains:
+            logits += F.embedding(codes[j - 1], plan.chains[j])
+        for later, table in self.backwards[j].items() if fixed is not None else ():
+            logits += F.embedding(fixed[later].clamp_min(0), table) * (fixed[later] >= 0).float()[:, None]
+
+    def _drawn(self, logits: Tensor, uniform: Tensor) -> Tensor:
+        logits -= logits.amax(1, keepdim=True)
+        share = logits.exp_().cumsum(1)
+        return (share < (uniform * share[:, -1]).unsqueeze(1)).sum(1).clamp_(max=logits.shape[1] - 1)
 
 
-def _folded(block: Residual, device: str) -> tuple[Tensor, Tensor]:
-    """Linear and batch norm (in eval mode) as one matrix (in, out) and bias."""
-    norm = block.norm
-    if norm is None or norm.running_mean is None or norm.running_var is None:
-        raise TypeError("only a block with batch norm statistics can be folded")
-    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    weight = (block.linear.weight * gain[:, None]).T.contiguous()
-    bias = (block.linear.bias - norm.running_mean) * gain + norm.bias
-    return weight.detach().to(device), bias.detach().to(device)
+def rule_tables(rules: list[tuple[int, int, NDArray[np.bool_]]]) -> Rules:
+    return Rules([(i, j) for i, j, _ in rules], [torch.from_numpy(table).float() * NEVER for _, _, table in rules])

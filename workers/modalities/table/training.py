@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import warnings
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -21,55 +20,63 @@ from service.errors import Rejected
 from workers.engine.batch import Batch
 from workers.engine.trainer import Settings, Trainer
 from workers.modalities import Dataset, Json, Split
+from workers.engine.warmstart import WarmSettings, WarmStart
 from workers.modalities.table import codec as codecs
-from workers.modalities.table import metrics, relations, whitening
+from workers.modalities.table import guides, metrics, relations
 from workers.modalities.table.codec import Codec
-from workers.modalities.table.networks import Discriminator, Generator, Shape, Start
+from workers.modalities.table.fields import Ints
+from workers.modalities.table.networks import Discriminator, Generator, Rules, Shape, Start
 from workers.modalities.table.sampler import TableSampler, rows_as_json
-from workers.modalities.table.sampling import FastGenerator
+from workers.modalities.table.sampling import FastGenerator, rule_tables
 from workers.modalities.table.spec import TableConfig
 from workers.modalities.table.writing import storage_type
 
 MIN_ROWS = 10
-STEPS = {"draft": 1_600, "standard": 12_000, "best": 60_000}  # for tables of FULL rows and more
-FULL = 20_000
+VALIDATION, VALIDATION_MOST = 0.1, 8_000  # of the training rows, set aside to decide when to stop and what to keep
 JUDGED_ROWS = 20_000  # with 4,000 a classifier sees too little: adult's AUC comes out as .55, with 20,000 as .62
 FIXED_SHARE = 0.5  # of a batch has some columns fixed by the condition
-BATCH = 256  # 1024 was no better in the same time, 512 worse
-LEVEL_PASSES = (*([0.7] * 4), *([0.4] * 4))  # strength of each pass of calibration
+SURE = 0.3  # share of a number's variance from which its guide, not its strongest predecessor, is what training starts from
+PRIOR = 2.0  # rows of prior belief in a table's log-ratios
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a preset stands for."""
+
+    warm_steps: int
+    steps: int  # of adversarial training
+    width: int
+    batch: int = 512
+    dropout: float = 0.1
+
+
+PLANS = {"draft": Plan(700, 300, 64), "standard": Plan(6_000, 2_000, 64), "best": Plan(30_000, 12_000, 128)}
 
 
 class Rows:
-    """The training rows as tensors. `draw` is the engine's door."""
+    """The training rows as one tensor of codes. `draw` is the engine's door."""
 
-    def __init__(self, codes: NDArray[np.int64], row: Tensor, codec: Codec) -> None:
-        self.codes, self.row = torch.from_numpy(codes), row
-        self.offsets, self.k = torch.from_numpy(codec.offsets), codec.one_hots
-        self.fixable = torch.tensor([variable.levels is not None for variable in codec.variables], dtype=torch.bool)
+    def __init__(self, codes: Ints, codec: Codec) -> None:
+        kind = torch.int16 if max(codec.sizes, default=0) < 2**15 else torch.int32
+        self.codes, self.k = torch.from_numpy(codes).to(kind), sum(codec.sizes)
+        self.offsets = torch.from_numpy(codec.offsets)
+        self.sizes = torch.tensor(codec.sizes)
 
-    def one_hots(self, index: Tensor) -> Tensor:
-        return torch.zeros(len(index), self.k).scatter_(1, self.codes[index] + self.offsets, 1.0)
+    def some(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """n rows with replacement (n, v), and which of their codes are fixed: none in half of the rows, else each
+        number of codes as often as any other."""
+        codes = self.codes[torch.randint(len(self.codes), (n,), generator=rng)].long()
+        share = torch.rand(n, 1, generator=rng) * (torch.rand(n, 1, generator=rng) < FIXED_SHARE)
+        return codes, (torch.rand(codes.shape, generator=rng) < share).float()
+
+    def one_hots(self, codes: Tensor) -> Tensor:
+        return torch.zeros(len(codes), self.k).scatter_(1, codes + self.offsets, 1.0)
 
     def draw(self, n: int, rng: torch.Generator) -> Batch:
-        """n rows with replacement, and for about half of them one, two or more of their categories as condition."""
-        index = torch.randint(len(self.codes), (n,), generator=rng)
-        one_hots = self.one_hots(index)
-        fixed = self._fixed(n, rng)
-        condition = one_hots * torch.repeat_interleave(fixed, self._sizes(), dim=1)
-        return Batch(torch.cat([self.row[index], one_hots], 1), condition)
-
-    def _sizes(self) -> Tensor:
-        return torch.diff(torch.cat([self.offsets, torch.tensor([self.k])]))
-
-    def _fixed(self, n: int, rng: torch.Generator) -> Tensor:
-        """(n, v) of 0 and 1: how many variables are fixed halves in probability with each more."""
-        v = self.codes.shape[1]
-        u = torch.rand(n, 1, generator=rng)
-        number = torch.where(
-            u < 1 - FIXED_SHARE, 0, 1 + torch.floor(-torch.log2(torch.rand(n, 1, generator=rng).clamp_min(1e-6)))
-        )
-        rank = (torch.rand(n, v, generator=rng) + (~self.fixable).float() * 2).argsort(1).argsort(1)
-        return ((rank < number) & self.fixable).float()
+        """Rows as one-hots, and as condition the one-hots of what is fixed."""
+        codes, fixed = self.some(n, rng)
+        real = self.one_hots(codes)
+        return Batch(real, real * torch.repeat_interleave(fixed, self.sizes, dim=1))
 
 
 class TableTraining:
@@ -80,50 +87,80 @@ class TableTraining:
         self.holdout = read_rows(dataset, "holdout", 20_000, columns, config.seed)
         if self.train.num_rows < MIN_ROWS:
             raise Rejected("too_few_rows", f"Training needs at least {MIN_ROWS} rows; the dataset has {dataset.rows}.")
-        self.codec, codes = codecs.fit(columns, self.train, config.max_levels)
+        self.plan = planned(config)
         rng = np.random.default_rng([config.seed, 1])
-        codes, g, valid = self.codec.encode(self.train, rng)
-        white = whitening.fit(codes, self.codec.offsets, self.codec.one_hots, g, valid)
-        shape = Shape(
-            self.codec.sizes, len(self.codec.numbers), [number.hole for number in self.codec.numbers], **widths(config)
+        self.codec, codes = codecs.fit(columns, self.train, rng, config.max_levels)
+        kept, aside = _set_aside(len(codes), rng)
+        self.validation = torch.from_numpy(codes[aside])
+        self.rows = Rows(codes[kept], self.codec)
+        begin = start(self.codec, codes[kept])
+        self.shape = shape(self.codec, begin, self.plan)
+        generator, discriminator = build(self.shape, begin, self.codec, config.seed)
+        generator.rules = rule_tables(self.codec.rules)
+        warm = WarmSettings(self.plan.warm_steps, weight_decay=WEIGHT_DECAY)
+        self.trainer = Trainer(
+            generator,
+            discriminator,
+            self.rows.draw,
+            settings(self.plan, len(codes)),
+            seed=config.seed,
+            device=device,
+            warm_start=WarmStart(self._likelihood, warm),
+            judge=self._judge,
         )
-        self.shares, self.forbidden = level_shares(self.codec, codes), forbidden(self.codec, codes)
-        start = Start(
-            torch.from_numpy(np.log(self.shares)), tree_pairs(self.codec, codes),
-            *(torch.from_numpy(part) for part in (white.mean, white.root, white.inverse)),
-        )  # fmt: skip
-        generator, discriminator = build(shape, start, config.seed)
-        self.rows = Rows(codes, _seen(generator, g, codes, self.codec), self.codec)
-        self.settings = settings(config, self.train.num_rows)
-        self.trainer = Trainer(generator, discriminator, self.rows.draw, self.settings, seed=config.seed, device=device)
-        self.shape = shape
+
+    def _likelihood(self, rng: torch.Generator) -> Tensor:
+        codes, fixed = self.rows.some(self.plan.batch, rng)
+        codes, fixed = codes.to(self.device), fixed.to(self.device)
+        losses = self.trainer.generator.likelihood(codes, fixed, rng)  # type: ignore[operator]
+        return (losses * (1 - fixed)).sum() / len(codes)
+
+    def _judge(self, network: nn.Module, warm: bool) -> float:
+        """The mean negative log-likelihood of the rows set aside, in nats; or how well they are told from samples."""
+        if not len(self.validation):
+            return math.nan
+        if warm:
+            return self._mean_loss(network, self.validation)
+        return self._detected(network)
+
+    @torch.no_grad()
+    def _mean_loss(self, network: nn.Module, codes: Tensor) -> float:
+        parts = [network.likelihood(part.to(self.device)).sum() for part in codes.split(2_048)]  # type: ignore[operator]
+        return float(torch.stack(parts).sum()) / max(1, len(codes))
+
+    def _detected(self, network: nn.Module) -> float:
+        fast = FastGenerator(network, self._rules(), self.device)  # type: ignore[arg-type]
+        made = fast.draw(len(self.validation), np.random.default_rng([self.config.seed, 4]))
+        return metrics.codes_auc(self.validation.numpy(), made, self.codec)
+
+    def _rules(self) -> Rules:
+        return rule_tables(self.codec.rules)
 
     def evaluate(self) -> dict[str, float]:
         real = self.holdout if self.holdout.num_rows >= metrics.ENOUGH else self.train
-        return metrics.quick(
-            real, self._sample(FastGenerator(self._settled(20), self.forbidden, self.device), 4_000), self.codec.columns
-        )
+        return metrics.quick(real, self._sample(4_000), self.codec.columns)
 
     def picture(self) -> bytes | None:
         return None
 
+    def _sample(self, n: int) -> pa.Table:
+        """Rows of the averaged generator, in storage types."""
+        rng = np.random.default_rng([self.config.seed, 5])
+        codes = FastGenerator(self.trainer.ema, self._rules(), self.device).draw(n, rng)  # type: ignore[arg-type]
+        return self.codec.decode(codes, np.arange(n, dtype=np.uint64), self.config.seed, rng)
+
     def export(self, directory: Path) -> Json:
-        network = self._settled(60)
-        self._calibrate(network)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-        save_file(tensors | {"forbidden": self.forbidden.to(torch.uint8)}, directory / "generator.safetensors")
-        state = {
-            name: value.detach().cpu().contiguous() for name, value in self.trainer.discriminator.state_dict().items()
-        }
-        save_file(state, directory / "discriminator.safetensors")
+        for name, network in (("generator", self.trainer.ema), ("discriminator", self.trainer.discriminator)):
+            state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+            save_file(state, directory / f"{name}.safetensors")
         _write(directory / "codec.json", self.codec.to_json())
         config = {
             "modality": "table",
-            "version": 1,
-            "shape": network.shape.to_json(),
+            "version": 2,
+            "shape": self.shape.to_json(),
             "layout": self.schema.get("layout", {}),
         }
-        _write(directory / "config.json", config | {"config": self.config.model_dump()})
+        _write(directory / "config.json", config | {"config": self.config.model_dump(mode="json")})
         sampler = TableSampler(directory, self.device)
         _write(directory / "samples.json", rows_as_json(sampler.table(0, 20, self.config.seed, {}), self.codec.columns))
         report = self._report(sampler)
@@ -140,96 +177,100 @@ class TableTraining:
             "holdout": self.holdout.num_rows,
             "synthetic_judged": synthetic.num_rows,
         }
-        return {"modality": "table", "preset": self.config.preset, "steps": self.trainer.step, "rows": used} | figures
-
-    def _settled(self, batches: int) -> Generator:
-        """The averaged generator with batch norm statistics of its own, not the live one's."""
-        network: Generator = copy.deepcopy(self.trainer.ema)  # type: ignore[assignment]
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm1d):
-                module.reset_running_stats()
-                module.momentum = None  # a plain mean over the batches
-        network.train()
-        rng = torch.Generator().manual_seed(self.config.seed + 2)
-        with torch.no_grad():
-            for _ in range(batches):
-                batch = self.rows.draw(512, rng)
-                condition = None if batch.condition is None else batch.condition.to(self.device)
-                network(network.latent(512, rng).to(self.device), condition)
-        return network.eval()
-
-    def _calibrate(self, network: Generator) -> None:
-        """Shares of levels, then quantiles of numbers, to those of the training rows: learning left them a bit off."""
-        fast = FastGenerator(network, self.forbidden, self.device)
-        share = min(1.0, 250 / max(1, self.codec.one_hots))  # a row of a wide table costs more and says more
-        goal = torch.from_numpy(self.shares).to(self.device)
-        for i, strength in enumerate(LEVEL_PASSES):
-            codes, _ = fast.draw(int(20_000 * share), np.random.default_rng([self.config.seed, 3, i]))
-            made = torch.from_numpy(level_shares(self.codec, codes)).to(self.device)
-            fast.bias += strength * torch.log(goal / made)
-        with torch.no_grad():
-            network.logits.bias.copy_(fast.bias)
-        codes, g = fast.draw(int(100_000 * share), np.random.default_rng([self.config.seed, 4]))
-        for i, number in enumerate(self.codec.numbers):
-            there = slice(None) if number.hole is None else codes[:, number.hole] == 0
-            if len(g[there, i]) >= 1000:
-                number.table.calibrate(g[there, i])
-
-    def _sample(self, fast: FastGenerator, n: int) -> pa.Table:
-        rng = np.random.default_rng([self.config.seed, 5])
-        codes, g = fast.draw(n, rng)
-        return self.codec.decode(codes, g, np.arange(n, dtype=np.uint64), self.config.seed, rng)
+        made = {"preset": self.config.preset, "steps": self.trainer.step, "kept_step": self.trainer.best.step}
+        return {"modality": "table", **made, "rows": used, "structure": self.codec.structure.describe()} | figures
 
 
-def build(shape: Shape, start: Start, seed: int) -> tuple[Generator, Discriminator]:
+WEIGHT_DECAY = 0.1
+
+
+def planned(config: TableConfig) -> Plan:
+    """The preset's plan, with what the config sets; `steps` are shared out as in the preset."""
+    plan = PLANS[config.preset]
+    if config.steps is not None:
+        share = plan.steps / (plan.steps + plan.warm_steps)
+        adversarial = round(config.steps * share)
+        plan = replace(plan, steps=adversarial, warm_steps=config.steps - adversarial)
+    return replace(plan, width=config.width or plan.width, batch=config.batch or plan.batch)
+
+
+def settings(plan: Plan, rows: int) -> Settings:
+    """Of the adversarial part."""
+    batch = min(256, max(32, rows))
+    return Settings(
+        steps=plan.steps,
+        batch=batch,
+        lr_generator=(5e-4, 2e-5),
+        lr_discriminator=(2e-3, 4e-5),
+        gamma=(0.1, 0.1),
+        beta2=(0.99, 0.99),
+        ema_half_life=138.0,
+        burn_in=1.0,
+        warmup=min(50, plan.steps // 10),
+        penalty="finite",
+        penalty_share=0.25,
+        balance=0.62,
+        judge_every=100,
+    )
+
+
+def _set_aside(n: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Positions of the rows that are learned from, and of those that decide when to stop."""
+    order = rng.permutation(n)
+    aside = min(int(n * VALIDATION), VALIDATION_MOST) if n >= 10 * MIN_ROWS else 0
+    return np.sort(order[aside:]), np.sort(order[:aside])
+
+
+def build(shape: Shape, begin: Start, codec: Codec, seed: int) -> tuple[Generator, Discriminator]:
     """Both networks with weights that follow from the seed; the global random state is left as it was."""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # a table may lack numbers or categories
+    views = torch.from_numpy(codec.views()).float()
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Generator(shape, start), Discriminator(shape)
+        return Generator(shape, begin), Discriminator(shape, views)
+
+
+def shape(codec: Codec, begin: Start, plan: Plan) -> Shape:
+    guiding = begin.guiding
+    return Shape(
+        codec.sizes,
+        [list(pair) for pair in codec.pairs],
+        guiding.terms,
+        guiding.coarse,
+        guiding.fine,
+        plan.width,
+        max(128, 3 * plan.width),
+        codec.views().shape[1],
+        plan.dropout,
+    )
+
+
+def start(codec: Codec, codes: Ints) -> Start:
+    """Shares of levels, and for each variable what its guide, if that is a good one, or its strongest predecessor says
+    of it; all other tables begin with zeros."""
+    shares = [
+        np.log((np.bincount(codes[:, i], minlength=size) + 0.1) / (len(codes) + 0.1 * size))
+        for i, size in enumerate(codec.sizes)
+    ]
+    found = guides.fit(codec, codes)
+    guiding = found.at_work(codec.sizes)
+    taken = guiding.steps(torch.from_numpy(codes.T.copy())).numpy()
+    steps = {}
+    for j, m in [*guiding.coarse, *guiding.fine]:
+        height, size = guiding.height(j), codec.sizes[j]
+        said = relations.log_ratio(taken[j], codes[:, j], height, size, PRIOR)
+        steps[j] = torch.from_numpy(said).float() if found.worth[m] >= SURE else torch.zeros(height, size)
+    settled = {j for j, table in steps.items() if table.any()}
+    pairs = []
+    for i, j in codec.pairs:
+        a, b = codec.sizes[i], codec.sizes[j]
+        said = np.zeros((a, b)) if j in settled else relations.log_ratio(codes[:, i], codes[:, j], a, b, PRIOR)
+        pairs.append(torch.from_numpy(said).float())
+        settled.add(j)
+    return Start([torch.from_numpy(share).float() for share in shares], pairs, steps, guiding)
 
 
 def _write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, default=str), encoding="utf-8")
-
-
-def _seen(generator: Generator, g: NDArray[np.float32], codes: NDArray[np.int64], codec: Codec) -> Tensor:
-    """The numeric part of each training row, as the discriminator sees it (n, 2d), made in slices."""
-    out = torch.empty(len(g), 2 * g.shape[1])
-    offsets = torch.from_numpy(codec.offsets)
-    with torch.no_grad():
-        for start in range(0, len(g), 8192):
-            some = slice(start, start + 8192)
-            part = torch.from_numpy(codes[some])
-            one_hots = torch.zeros(len(part), codec.one_hots).scatter_(1, part + offsets, 1.0)
-            out[some] = generator.row_of_data(torch.from_numpy(g[some]), one_hots)[:, : 2 * g.shape[1]]
-    return out
-
-
-def widths(config: TableConfig) -> dict[str, int]:
-    width = config.width or {"draft": 128, "standard": 128, "best": 256}[config.preset]
-    return {"width": width, "width_discriminator": width * 3 // 2}
-
-
-def settings(config: TableConfig, rows: int) -> Settings:
-    """Steps follow from preset and rows alone, never from the clock, so that a run can be repeated."""
-    scale = min(1.0, max(0.5, (rows / FULL) ** 0.5))
-    steps = config.steps or int(STEPS[config.preset] * scale)
-    batch = config.batch or min(BATCH, max(32, rows))
-    return Settings(
-        steps=steps,
-        batch=batch,
-        lr_generator=(2e-3, 4e-5),
-        lr_discriminator=(2e-3, 4e-5),
-        gamma=(0.1, 0.1),
-        beta2=(0.99, 0.99),
-        ema_half_life=min(138.0, 0.1 * steps),
-        burn_in=1.0,
-        warmup=min(50, steps // 10),
-        penalty="finite",
-        penalty_share=0.25,
-        balance=0.62,
-    )
 
 
 def read_rows(dataset: Dataset, split: Split, limit: int, columns: list[dict[str, Any]], seed: int) -> pa.Table:
@@ -268,43 +309,3 @@ def _learnable(table: pa.Table, columns: list[dict[str, Any]]) -> pa.Table:
 def _only_rows(n: int) -> pa.Table:
     """A table whose columns are all of no interest, but not the number of its rows."""
     return pa.table({"": pa.nulls(n)})
-
-
-# -- what the generator starts from -------------------------------------------------------------------------------
-
-
-def level_shares(codec: Codec, codes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The share of each level among the rows, smoothed, all variables one after the other (k,)."""
-    shares = [
-        (np.bincount(codes[:, i], minlength=size) + 0.1) / (len(codes) + 0.1 * size)
-        for i, size in enumerate(codec.sizes)
-    ]
-    return np.concatenate(shares).astype(np.float32) if shares else np.zeros(0, np.float32)
-
-
-def tree_pairs(codec: Codec, codes: NDArray[np.int64]) -> Tensor:
-    """Log-ratios of levels (k, k): from each variable's parent to it, and from it, where it is fixed, to all that come
-    before it on its branch. For a tree, drawing with these is exact, with one variable fixed as without."""
-    out = torch.zeros(codec.one_hots, codec.one_hots)
-    ends = [*codec.offsets.tolist(), codec.one_hots]
-    for j, parent in enumerate(codec.parents):
-        own, i = slice(ends[j], ends[j + 1]), parent
-        while i >= 0:
-            ratio = relations.log_ratio(codes[:, i], codes[:, j], codec.sizes[i], codec.sizes[j])
-            if i == parent:
-                out[ends[i] : ends[i + 1], own] = torch.from_numpy(ratio)
-            out[own, ends[i] : ends[i + 1]] = torch.from_numpy(ratio.T.copy())
-            i = codec.parents[i]
-    return out
-
-
-def forbidden(codec: Codec, codes: NDArray[np.int64]) -> Tensor:
-    """Levels that never meet because one variable determines the other (k, k) of 0 and 1."""
-    out = torch.zeros(codec.one_hots, codec.one_hots)
-    ends = [*codec.offsets.tolist(), codec.one_hots]
-    for i, j in codec.determined:
-        never = torch.from_numpy(relations.unseen(codes[:, i], codes[:, j], codec.sizes[i], codec.sizes[j])).float()
-        a, b = slice(ends[i], ends[i + 1]), slice(ends[j], ends[j + 1])
-        out[a, b] = torch.maximum(out[a, b], never)
-        out[b, a] = torch.maximum(out[b, a], never.T)
-    return out

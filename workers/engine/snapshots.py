@@ -1,0 +1,30 @@
+"""The best averaged generator so far, by a score of held-out samples. The last one is rarely it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Best:
+    """Lower scores are better. Empty until the first is offered."""
+
+    def __init__(self) -> None:
+        self.score, self.step = math.inf, 0
+        self.tensors: dict[str, Tensor] = {}
+
+    def offer(self, network: nn.Module, score: float, step: int, notice: float = 0.0) -> bool:
+        """Keep a copy if the score is lower than the best by more than the share `notice` of it."""
+        worth = math.isfinite(score) and (not self.tensors or score < self.score - notice * abs(self.score))
+        if worth:
+            self.score, self.step = score, step
+            self.tensors = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        return worth
+
+    @torch.no_grad()
+    def put_into(self, network: nn.Module) -> None:
+        """Give the network the kept weights, if there are any."""
+        if self.tensors:
+            network.load_state_dict(self.tensors)
