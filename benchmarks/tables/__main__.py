@@ -9,6 +9,8 @@ A model is independent, real, ctgan, tvae, tabularargn, mintage:PRESET or mintag
 
 import argparse
 import json
+import signal
+import sys
 from pathlib import Path
 
 from benchmarks.tables import environments
@@ -51,6 +53,8 @@ def main() -> None:
         parser.error(f"unknown sets: {', '.join(sorted(unknown))}")
     if unknown := {model for model in models if model.split(":")[0] not in PROGRAMS}:
         parser.error(f"unknown models: {', '.join(sorted(unknown))}")
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell in the background had one of them ignored
+        signal.signal(number, lambda *_: sys.exit("stopped; what is judged is in the file"))
     desk = Desk(args.cache, args.data, args.threads, args.limit_seconds)
     if args.table:
         print(tables([line for path in args.table for line in lines(path)]))
