@@ -60,24 +60,24 @@ def generate(payload: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[
             payload["format"],
             payload["conditions"],
             bench.line.progress,
-            **_given(payload, bench, folder),
+            _given(payload, bench, folder),
         )
         size, sha256 = bench.store.put_file(payload["key"], path)
     return {"key": payload["key"], "rows": rows, "bytes": size, "sha256": sha256}
 
 
-def _given(payload: dict[str, Any], bench: Bench, folder: Path) -> dict[str, Given]:
+def _given(payload: dict[str, Any], bench: Bench, folder: Path) -> Given | None:
     """The samples to complete, where the job has any. Raises Rejected."""
     given = payload.get("given")
     if not given:
-        return {}
+        return None
     path = folder / "given"
     try:
         bench.store.get_file(given["key"], path)
     except Missing as error:
         raise Rejected("given_missing", "The dataset of given rows is not in the bucket any more.") from error
     bench.line.check()
-    return {"given": Given(path, given["options"], given["copies"])}
+    return Given(path, given["options"], given["copies"])
 
 
 def preview(payload: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[str, Any]:

@@ -74,7 +74,8 @@ class TableSampler:
         index = np.arange(start + done, start + done + n, dtype=np.uint64)
         order = drawing(self.codec, wish, index, seed, known, self.fast.device)
         codes = self.fast.draw(n, rng, order.plan)
-        return self.codec.decode(codes, index, seed, rng, order.within, order.pinned, order.wanted)
+        made = self.codec.decode(codes, index, seed, rng, order.within, order.pinned, order.wanted)
+        return made if known is None else given_rows.kept(made, known)
 
 
 def rows_as_json(table: pa.Table, columns: list[Column]) -> dict[str, Any]:
@@ -82,6 +83,5 @@ def rows_as_json(table: pa.Table, columns: list[Column]) -> dict[str, Any]:
     plain = []
     for column, array in zip(columns, table.columns, strict=True):
         array = array.combine_chunks()
-        times = column["type"] in ("date", "datetime") or column["arrow"].startswith("time")
-        plain.append((writing.as_text(array, column) if times else array).to_pylist())
+        plain.append((writing.as_text(array, column) if writing.spoken(column) else array).to_pylist())
     return {"columns": [column["name"] for column in columns], "rows": [list(row) for row in zip(*plain, strict=True)]}
