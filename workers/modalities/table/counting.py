@@ -32,23 +32,29 @@ class Counts:
 
     def _waits_too_much(self) -> bool:
         rows = sum(table.num_rows for table in self._waiting)
-        return rows > max(LEAST_WAITING, self.limit) or sum(table.nbytes for table in self._waiting) > 2 * self.budget
+        return bool(rows > max(LEAST_WAITING, self.limit) or sum(t.nbytes for t in self._waiting) > 2 * self.budget)
 
     def drop(self) -> None:
         self.full, self._waiting, self._known, self._dictionary = True, [], None, None
 
+    def size(self) -> int | None:
+        """How many different values there are; None when there are too many."""
+        self._merge()
+        return None if self.full else self._known.num_rows if self._known is not None else 0
+
     def arrays(self) -> tuple[pa.Array, np.ndarray] | None:
         """The values and their counts; None when there are too many."""
         self._merge()
-        if self._known is None:
+        if self.full or self._known is None:
             return None
         known = self._known.combine_chunks()
         return known["value"].combine_chunks(), known["count"].to_numpy()
 
     def dictionary(self) -> dict[Any, int] | None:
         """The same for a few lookups; the caller may change it."""
-        if self._dictionary is None and (arrays := self.arrays()) is not None:
-            self._dictionary = dict(zip(arrays[0].to_pylist(), arrays[1].tolist(), strict=True))
+        if self._dictionary is None and self.size() is not None:
+            arrays = self.arrays()
+            self._dictionary = dict(zip(arrays[0].to_pylist(), arrays[1].tolist(), strict=True)) if arrays else {}
         return self._dictionary
 
     def _merge(self) -> None:

@@ -69,6 +69,8 @@ def category(seen: Observed, reason: str) -> Column:
 
 def boolean(seen: Observed) -> Column | None:
     """A column of two words such as yes and no; None if it is not one."""
+    if (seen.counts.size() or 0) > 2 + len(seen.maybe):
+        return None
     levels = {k: v for k, v in (seen.levels or {}).items() if k not in seen.maybe}
     spoken = {str(level).strip().lower() for level in levels}
     if len(levels) != 2 or not any(spoken == pair for pair in BOOLEANS):
@@ -137,9 +139,13 @@ def _number(seen: Observed, arrow: str, whole: bool, reason: str) -> Column:
             "fixed": seen.textual and len(decimals) == 1,
             "comma": seen.numbers.comma,
         }
-    levels = seen.levels
-    if levels is not None and len(levels) <= FEW_LEVELS + len(seen.maybe) + len(seen.numbers.strange):
-        plain = {k: v for k, v in levels.items() if k not in seen.maybe and str(k).strip() not in seen.numbers.strange}
+    size = seen.counts.size()
+    if size is not None and size <= FEW_LEVELS + len(seen.maybe) + len(seen.numbers.strange):
+        plain = {
+            k: v
+            for k, v in (seen.levels or {}).items()
+            if k not in seen.maybe and str(k).strip() not in seen.numbers.strange
+        }
         named = _numeric_levels(plain, whole, seen)
         if named and len(named) <= FEW_LEVELS and seen.filled >= 10 * len(named) and all(map(math.isfinite, named)):
             more["levels"] = ordered(named)

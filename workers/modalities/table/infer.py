@@ -87,7 +87,7 @@ def _typed(seen: Observed) -> Column:
     arrow = str(seen.kind)
     if pa.types.is_null(seen.kind):
         return entries.entry(seen, "constant", "string", "Every value is missing.", value=None)
-    if seen.levels is not None and len(seen.levels) == 1 and not pa.types.is_temporal(seen.kind):
+    if seen.counts.size() == 1 and not pa.types.is_temporal(seen.kind):
         return entries.constant(seen)
     if pa.types.is_boolean(seen.kind):
         levels = entries.ordered(seen.levels or {})
@@ -109,7 +109,7 @@ def _typed(seen: Observed) -> Column:
 
 def _written(seen: Observed, least: int) -> Column:
     """A column of text: whatever its text says."""
-    if seen.levels is not None and len(seen.levels) == 1 and not seen.maybe:
+    if seen.counts.size() == 1 and not seen.maybe:
         return entries.constant(seen)
     if seen.tokens and (column := entries.boolean(seen)):
         return column

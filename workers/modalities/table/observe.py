@@ -153,8 +153,8 @@ class Observed:
 
     def distinct(self) -> int:
         """How many different values there are; an estimate where there are too many to count."""
-        if (levels := self.levels) is not None:
-            return len(levels)
+        if (size := self.counts.size()) is not None:
+            return size
         return max(self.counts.limit, int(self.unique_share() * self.filled))
 
     def unique_share(self) -> float:

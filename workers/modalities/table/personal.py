@@ -18,6 +18,7 @@ from workers.modalities.table import forms, locales
 SAMPLE = 400  # different values that are looked at
 MOST = 0.8  # of them must be of an entity's form
 FEW_LEVELS, FEW_CONTACTS, FEW_NAMES = 20, 10, 3
+ENTITIES = {hint: entity for entity, hints in forms.HINTS.items() for hint in hints}
 Column = dict[str, Any]
 
 
@@ -64,7 +65,7 @@ def wanted(values: Values, entity: str | None) -> Found | None:
     if entity is not None:
         return _found(entity, values, "The upload's options say so.")
     seen = find(values)
-    named = _hint(values.name) or ("name" if _hinted(values.name, forms.WEAK_NAME) else None)
+    named = _hint(values.name) or ("name" if _weak(values.name) else None)
     entity = seen.entity if seen else named
     return _found(entity, values, "The upload's options say so.") if entity else None
 
@@ -75,7 +76,7 @@ def _people(values: Values) -> Found | None:
         alike = _share(values.some, lambda value: forms.PERSON.match(value) is not None)
         if alike >= MOST and values.filled < FEW_NAMES * values.distinct:
             return _found("name", values, "Most values read like names of people, and few rows share one.")
-    single = _hinted(values.name, forms.WEAK_NAME) and values.filled < FEW_CONTACTS * values.distinct
+    single = _weak(values.name) and values.filled < FEW_CONTACTS * values.distinct
     if single and len(values.some) >= 10 and _share(values.some, forms.called) >= 0.5:
         return _found("first_name", values, f"The column is called {values.name!r} and holds first names.")
     return None
@@ -91,13 +92,15 @@ def _share(values: Sequence[str], form: Callable[[str], bool]) -> float:
 
 def _hint(name: str) -> str | None:
     """The entity of which the column's name speaks, by its longest hint: ip_address is no address."""
-    found = [(len(hint), entity) for entity, hints in forms.HINTS.items() for hint in hints if _hinted(name, (hint,))]
-    return max(found)[1] if found else None
+    words = words_of(name).split("_")
+    ends = ("_".join(words[start:]) for start in range(len(words)))
+    return next((ENTITIES[end] for end in ends if end in ENTITIES), None)
 
 
-def _hinted(name: str, hints: Sequence[str]) -> bool:
-    joined = words_of(name)
-    return any(joined == hint or joined.endswith("_" + hint) for hint in hints)
+def _weak(name: str) -> bool:
+    """Whether the column is called after names or people, which may be anything's."""
+    words = words_of(name).split("_")
+    return words[-1] in forms.WEAK_NAME
 
 
 def words_of(name: str) -> str:
