@@ -145,7 +145,7 @@ def _identity(plan: Plan, pool: Pool, target: int, leaning: Floats) -> Predicted
         share = _share_right(plan, name, by)
         if share is None:
             continue
-        rank = (round(share, 2), _plainness(by), snap, float(np.std(pool.natural[:, member])))
+        rank = (_evenness(plan, name), round(share, 2), _plainness(by), snap, float(np.std(pool.natural[:, member])))
         if best is None or rank > best[0]:
             best = rank, name, by
     if best is None:
@@ -153,6 +153,14 @@ def _identity(plan: Plan, pool: Pool, target: int, leaning: Floats) -> Predicted
     _, name, by = best
     shorter = _shortened(plan, name, by) if isinstance(by, Linear) else by
     return _step(plan, name, shorter)
+
+
+def _evenness(plan: Plan, name: str) -> float:
+    """0 for a column whose values heap: what others add up to would not."""
+    grid = plan.table.grids[name]
+    units = grid.units(plan.sample[name])
+    units = units[~np.isnan(units)]
+    return 0.0 if len(units) and not grid.continuous and regress.heaped(units, grid.step) else 1.0
 
 
 def _shortened(plan: Plan, target: str, by: Linear) -> Linear:
