@@ -118,7 +118,7 @@ def test_how_many_rows_must_share_a_level_can_be_said(tmp_path: Path, wanted: in
     assert len(column["levels"]) <= shown
     assert column.get("pooled", {"levels": 0, "rows": 0}) == {"levels": len(gone), "rows": sum(gone)}
     assert found.profile["columns"][0].get("pooled") == column.get("pooled")
-    assert ("fewer than" in column["reason"]) == bool(gone)
+    assert ("Fewer than" in column["reason"]) == bool(gone)
 
 
 def test_fewer_rows_must_share_a_level_in_a_small_table(tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ def _pooled(column: Column, counts: Mapping[Any, int], levels: int) -> Column:
     if not levels:
         return column
     rows = sum(counts.values()) - sum(counts.get(level, 0) for level in column["levels"])
-    few = f"fewer than {column['min_rows']} training rows each and are drawn as others"
-    why = f"{column['reason']} {levels} of them have {few}." if column["type"] == "category" else column["reason"]
+    rare = f"Fewer than {column['min_rows']} training rows have each of {levels} of them; these are drawn as others."
+    why = f"{column['reason']} {rare}" if column["type"] == "category" else column["reason"]
     return column | {"pooled": {"levels": levels, "rows": rows}, "reason": why}
 
 
