@@ -40,9 +40,8 @@ def _modules(trainer: Trainer) -> dict[str, torch.nn.Module]:
 
 
 def _optimisers(trainer: Trainer) -> dict[str, torch.optim.Optimizer]:
-    adversarial = {"optimiser_g": trainer.optimiser_g, "optimiser_d": trainer.optimiser_d}
-    warm = trainer.warm_start
-    return adversarial | ({"optimiser_w": warm.optimiser} if warm is not None and warm.optimiser is not None else {})
+    out: dict[str, torch.optim.Optimizer] = {"optimiser_g": trainer.optimiser_g, "optimiser_d": trainer.optimiser_d}
+    return out | ({} if trainer.warm_start is None else {"optimiser_w": trainer.warm_start.optimiser})
 
 
 def _moments(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:

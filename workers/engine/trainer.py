@@ -149,8 +149,8 @@ class Trainer:
 
     def _leave_warm(self) -> None:
         """Adversarial training goes on from the best of the warm start, which it must beat by its own score."""
-        assert self.warm_start is not None
-        self.warm_start.over = True
+        if self.warm_start is not None:
+            self.warm_start.over = True
         self.step = self._warm_steps
         self.best.put_into(self.generator)
         self.best.put_into(self.ema)

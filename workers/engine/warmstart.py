@@ -37,17 +37,15 @@ class WarmStart:
     def __init__(self, loss: Callable[[torch.Generator], Tensor], settings: WarmSettings) -> None:
         self.loss, self.settings = loss, settings
         self.patience_left, self.cuts, self.over = settings.patience, 0, settings.steps == 0
-        self.optimiser: torch.optim.AdamW | None = None
+        self.optimiser: torch.optim.AdamW  # from `begin` on
 
     def begin(self, trainer: Trainer) -> None:
-        s = self.settings
-        parameters = trainer.generator.parameters()
+        s, parameters = self.settings, trainer.generator.parameters()
         self.optimiser = torch.optim.AdamW(
             parameters, lr=s.lr, betas=(0.9, 0.99), weight_decay=s.weight_decay, fused=True
         )
 
     def step(self, trainer: Trainer) -> dict[str, Tensor]:
-        assert self.optimiser is not None
         for group in self.optimiser.param_groups:
             group["lr"] = self._lr(trainer.step) * trainer.guard.lr_share
         loss = self.loss(trainer.rng)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
+from itertools import accumulate, combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,8 @@ class Codec:
     @property
     def starts(self) -> list[int]:
         """The first variable of each field."""
-        return np.cumsum([0, *(len(one.sizes) for one in self.fields)])[:-1].tolist()
+        ends = [0, *accumulate(len(one.sizes) for one in self.fields)]
+        return ends[:-1]
 
     @property
     def offsets(self) -> Ints:
@@ -129,7 +130,7 @@ class Codec:
         wanted: Mapping[str, Any] | None = None,
     ) -> pa.Table:
         """Codes (n, v) as a table of storage values; `index` (uint64) are the rows' global numbers. `within` tells a
-        field (by its position) what a condition left it; `pinned` values (null: free) and `wanted` conditions are met."""
+        field (by its place) what a condition left it; `pinned` values (null: any) and `wanted` conditions are met."""
         free: dict[str, pa.Array] = {}
         gone: dict[str, Bools] = {}
         for i, (start, one) in enumerate(zip(self.starts, self.fields, strict=True)):
@@ -196,6 +197,10 @@ class Codec:
             table[tuple(np.array(rule["never"], np.int64).reshape(-1, 2).T)] = True
             codec.rules.append((i, j, table))
         return codec
+
+
+def _kind(one: Field) -> str:
+    return next(name for name, kind in KINDS.items() if type(one) is kind)
 
 
 def _lines(one: Field) -> list[list[tuple[int, Floats]]]:

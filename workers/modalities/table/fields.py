@@ -18,8 +18,8 @@ Column = dict[str, Any]  # an entry of a table's schema
 
 @dataclass(frozen=True)
 class Allowed:
-    """Which codes of a field a condition leaves: `share` (sizes[0],) is how much of each first code's rows meets it, each
-    table (sizes[i-1], sizes[i]) the same of a later code given the one before it. `within` is for the field's decode."""
+    """Which codes of a field a condition leaves: `share` (sizes[0],) is how much of each first code's rows meets it,
+    each table (sizes[i-1], sizes[i]) the same of a later code given the one before it. `within` is for decoding."""
 
     share: Floats
     tables: list[Floats] = field(default_factory=list)

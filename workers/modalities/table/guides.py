@@ -87,7 +87,7 @@ def fit(codec: Codec, codes: Ints) -> Guides:
         if not used:
             continue
         valid = some[:, number.variables[0]] < len(number.edges) - 1
-        solved = _solve(root[:used, :used], design[:, :used], ranks[:, place], valid)
+        solved = _solve(np.asarray(root[:used, :used], np.float64), design[:, :used], ranks[:, place], valid)
         guess = design[:, :used] @ solved
         spread = float(np.var(ranks[valid, place])) if valid.any() else 0.0
         worth = 1 - float(np.var((ranks[:, place] - guess)[valid])) / spread if spread > 1e-9 else 0.0

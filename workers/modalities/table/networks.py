@@ -103,9 +103,11 @@ class Heads(nn.Module):
         guides = {j: Guiding.COARSE for j, _ in shape.coarse} | {j: Guiding.FINE for j, _ in shape.fine}
         for r, j in enumerate(self.variables):
             into = [n for n, (_, later) in enumerate(shape.pairs) if later == j]
-            own = [(slot, shape.sizes[shape.pairs[n][0]], start and start.pairs[n]) for slot, n in enumerate(into)]
+            own = [
+                (slot, shape.sizes[shape.pairs[n][0]], start.pairs[n] if start else None) for slot, n in enumerate(into)
+            ]
             if j in guides:
-                own.append((PARENTS, guides[j], start and start.steps[j]))
+                own.append((PARENTS, guides[j], start.steps[j] if start else None))
             for slot, height, known in own:
                 table = torch.zeros(height, self.size)
                 if known is not None:
@@ -116,7 +118,7 @@ class Heads(nn.Module):
         return torch.cat(parts), rows
 
     def forward(self, h: Tensor, at: Tensor) -> Tensor:
-        """Logits (variables, n, size) from hidden units (variables, n, width) and rows of tables (slots, variables, n)."""
+        """Logits (variables, n, size) of hidden units (variables, n, width) and tables' rows (slots, variables, n)."""
         logits = torch.baddbmm(self.bias + self.blank, h, self.leave)
         for slot in at:
             logits = logits + F.embedding(slot, self.tables, padding_idx=0)
@@ -154,8 +156,11 @@ class Generator(nn.Module):
         if start is not None:
             self.guiding.load_state_dict(start.guiding.state_dict())
         self.heads = nn.ModuleList(Heads(shape, some, start) for some in _buckets(shape.sizes))
-        self.place = {j: (b, r) for b, head in enumerate(self.heads) for r, j in enumerate(head.variables)}
+        self.place = {j: (head, r) for head in self._heads() for r, j in enumerate(head.variables)}
         self.register_buffer("parents", _parents(shape), persistent=False)
+
+    def _heads(self) -> list[Heads]:
+        return [head for head in self.heads if isinstance(head, Heads)]
 
     # -- given whole rows --
 
@@ -178,11 +183,12 @@ class Generator(nn.Module):
         if rng is not None and self.shape.dropout:
             h = h * self._kept(h.shape, rng, self.shape.dropout)
         at = self._at(codes.T)
-        columns, losses = [], []
-        for head in self.heads:
+        columns: list[int] = []
+        losses = []
+        for head in self._heads():
             which = head.variables
             rows = head.rows.unsqueeze(2)
-            logits = head(h[which], torch.where(rows > 0, at[:, which] + rows, 0))
+            logits: Tensor = head(h[which], torch.where(rows > 0, at[:, which] + rows, 0))
             goal = codes[:, which].T
             loss = F.cross_entropy(logits.flatten(0, 1), goal.flatten(), reduction="none").view_as(goal)
             columns += which
@@ -234,8 +240,7 @@ class Generator(nn.Module):
     def _logits(self, j: int, known: Tensor, drawn: list[Tensor], guess: Tensor, codes: Tensor) -> Tensor:
         h = F.silu(torch.addmm(self.enter_bias[j], known, self.enter[j]))
         h = h + F.silu(torch.addmm(self.hidden_bias[j], h, self.hidden[j]))
-        b, r = self.place[j]
-        head = self.heads[b]
+        head, r = self.place[j]
         weight, bias = head.one(r)
         logits = torch.addmm(bias, h, weight)
         for i, table in self.tables_into(j):
@@ -247,9 +252,9 @@ class Generator(nn.Module):
 
     def tables_into(self, j: int) -> list[tuple[int, Tensor]]:
         """The earlier variables to which j has a table, and these (levels of i, levels of j)."""
-        b, r = self.place[j]
+        head, r = self.place[j]
         into = [i for i, later in self.shape.pairs if later == j]
-        return [(i, self.heads[b].table(slot, r, self.shape.sizes[i])) for slot, i in enumerate(into)]
+        return [(i, head.table(slot, r, self.shape.sizes[i])) for slot, i in enumerate(into)]
 
 
 def _buckets(sizes: list[int]) -> list[list[int]]:

@@ -1,5 +1,7 @@
-"""A number as one code or two: in which cell of the column's quantiles it lies. Repeated values have cells of their own,
-so that grids, bounds, spikes and sentinels come out exactly; within a cell values are drawn as often as they occurred."""
+"""A number as one code or two: in which cell of the column's quantiles it lies.
+
+Repeated values have cells of their own, so that grids, bounds, spikes and sentinels come out exactly; within a cell
+values are drawn as often as they occurred."""
 
 from __future__ import annotations
 
@@ -171,10 +173,8 @@ class Number:
         return self._shares(met, at, within=None, null=None in list(wanted))
 
     def _shares(self, met: Floats, at: Floats, within: Any, null: bool) -> Allowed:
-        full = self.groups * self.together
-        mass, inner = np.zeros(full), np.zeros(full)
-        mass[: self.cells], inner[: self.cells] = np.diff(at), met
-        mass, inner = mass.reshape(self.groups, self.together), inner.reshape(self.groups, self.together)
+        mass, inner = np.zeros((2, self.groups, self.together))
+        mass.flat[: self.cells], inner.flat[: self.cells] = np.diff(at), met
         share = np.minimum(inner.sum(1) / np.maximum(mass.sum(1), 1e-300), 1)
         if self.hole:
             share = np.append(share, float(null))

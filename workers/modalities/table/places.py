@@ -137,8 +137,8 @@ class Place:
 
 
 def _tree(at: Floats, depth: int) -> tuple[Floats, Ints]:
-    """Cuts, level by level, and the leaf of each row (n, 2). A node is cut in the widest gap of its middle half, so that
-    towns stay whole; nodes of few rows are not cut."""
+    """Cuts, level by level, and the leaf of each row (n, 2). A node is cut in the widest gap of its middle half, so
+    that towns stay whole; nodes of few rows are not cut."""
     cuts, node = np.full(2**depth - 1, np.inf), np.zeros(len(at), np.int64)
     for level in range(depth):
         values = at[:, level % 2]

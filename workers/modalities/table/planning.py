@@ -63,12 +63,11 @@ def drawing(
     n, asked = len(index), wish.asked
     pinned = {name: _always(value, codec.column(name), n) for name, value in asked.pinned.items()}
     shared = asked.dealt | {name: c for name, c in asked.free.items() if isinstance(c, Shares)}
-    for name, condition in shared.items():
-        column = codec.free_column(name)
-        values = pa.array(list(condition.values), storage_type(column))
-        pinned[name] = values.take(pa.array(assign(condition, index, seed)))
-    for name in given.column_names if given is not None else ():
-        cells = given[name].combine_chunks()
+    for name, dealt in shared.items():
+        values = pa.array(list(dealt.values), storage_type(codec.free_column(name)))
+        pinned[name] = values.take(pa.array(assign(dealt, index, seed)))
+    known = {} if given is None else {name: given[name].combine_chunks() for name in given.column_names}
+    for name, cells in known.items():
         pinned[name] = pc.coalesce(cells, pinned[name]) if name in pinned else cells
     free = dict(codec.structure.determined(pinned))
     for name, condition in asked.free.items():

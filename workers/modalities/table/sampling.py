@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from workers.modalities.table.networks import NEVER, PARENTS, Generator, Heads, Rules
+from workers.modalities.table.networks import NEVER, PARENTS, Generator, Rules
 
 BATCH = 8_192  # rows that pass the network together: their activations stay in the cache
 Ints = NDArray[np.int64]
@@ -38,24 +38,26 @@ class FastGenerator:
     @torch.no_grad()
     def __init__(self, network: Generator, rules: Rules, device: str = "cpu") -> None:
         self.slices, self.device = network.slices, device
-        with_device = lambda value: value.detach().to(device, torch.float32).contiguous()  # noqa: E731
-        self.embedding = with_device(network.embedding)
-        self.enter, self.enter_bias = with_device(network.enter), with_device(network.enter_bias)
-        self.hidden, self.hidden_bias = with_device(network.hidden), with_device(network.hidden_bias)
+
+        def own(value: Tensor) -> Tensor:
+            return value.detach().to(device, torch.float32).contiguous()
+
+        self.embedding = own(network.embedding)
+        self.enter, self.enter_bias = own(network.enter), own(network.enter_bias)
+        self.hidden, self.hidden_bias = own(network.hidden), own(network.hidden_bias)
         self.guiding = copy.deepcopy(network.guiding).to(device)
         self.leave, self.steps = [], []
         self.tables: list[dict[int, Tensor]] = []
         for j in range(len(self.slices)):
-            b, r = network.place[j]
-            head: Heads = network.heads[b]  # type: ignore[assignment]
+            head, r = network.place[j]
             weight, bias = head.one(r)
-            self.leave.append((with_device(weight), with_device(bias)))
-            self.tables.append({i: with_device(table) for i, table in network.tables_into(j)})
-            self.steps.append(with_device(head.table(PARENTS, r, self.guiding.height(j))))
+            self.leave.append((own(weight), own(bias)))
+            self.tables.append({i: own(table) for i, table in network.tables_into(j)})
+            self.steps.append(own(head.table(PARENTS, r, self.guiding.height(j))))
         self.backwards: list[dict[int, Tensor]] = [{} for _ in self.slices]
         for (i, j), table in zip(rules.pairs, rules.tables, strict=True):
-            own = self.tables[j]
-            own[i] = own[i] + table.to(device) if i in own else table.to(device)
+            into = self.tables[j]
+            into[i] = into[i] + table.to(device) if i in into else table.to(device)
             self.backwards[i][j] = table.to(device).T.contiguous()
 
     @torch.no_grad()
@@ -111,7 +113,9 @@ class FastGenerator:
             logits += plan.shares[j]
         if j in plan.chains:
             logits += F.embedding(codes[j - 1], plan.chains[j])
-        for later, table in self.backwards[j].items() if fixed is not None else ():
+        if fixed is None:
+            return
+        for later, table in self.backwards[j].items():
             logits += F.embedding(fixed[later].clamp_min(0), table) * (fixed[later] >= 0).float()[:, None]
 
     def _drawn(self, logits: Tensor, uniform: Tensor) -> Tensor:
