@@ -257,12 +257,21 @@ def _text(node: expressions.Node) -> str:
     return f"-{parts[0]}" if node.op == "neg" else f"{node.op}({', '.join(parts)})"
 
 
-def unique(forms: Sequence[Form], table: Table) -> list[Uniqueness]:
-    return [
-        Uniqueness.fit(form.rule, [table.columns[name] for name in form.columns], table.frame, table.grids)
-        for form in forms
-        if isinstance(form, Distinct)
-    ]
+def unique(forms: Sequence[Form], table: Table, bounds: Mapping[str, Extent]) -> list[Uniqueness]:
+    out = []
+    for form in forms:
+        if isinstance(form, Distinct):
+            columns = [table.columns[name] for name in form.columns]
+            frame = {name: _within(table, name, bounds.get(name)) for name in form.columns}
+            out.append(Uniqueness.fit(form.rule, columns, frame, table.grids))
+    return out
+
+
+def _within(table: Table, name: str, extent: Extent | None) -> pa.Array:
+    if extent is None:
+        return table.frame[name]
+    natural = table.grids[name].natural(table.frame[name])
+    return table.frame[name].filter(pa.array((natural >= extent[0]) & (natural <= extent[1])))
 
 
 __all__ = ["TOLERATED", "Table", "Truth", "bounds", "depends", "judged", "steps_of", "unique"]

@@ -18,6 +18,7 @@ from workers.modalities.table.structure.grids import Floats, Grid
 from workers.modalities.table.structure.predictors import Natural, Predictor
 from workers.modalities.table.structure.steps import Frame, Given, Step
 
+VALUES = 200  # of a column whose values are tried one after the other
 TURNS = 4  # of the secant method, for each column in turn
 
 
@@ -69,7 +70,45 @@ class Worked(Predictor):
             )
             if good.any():
                 moved[name] = steps.replaced(moved.get(name, frame[name]), good, found)
+        return moved | self._two(frame | moved, goal, width, given)
+
+    def _two(self, frame: Frame, goal: Floats, width: float, given: Given) -> Frame:
+        """Where no column alone can do it: a column of few values takes those next to its own, one after the other,
+        until another one can."""
+        left = np.flatnonzero(~np.isnan(goal) & ~(np.abs(self.predict(frame) - goal) <= width / 2))
+        counts = {name: self._count(name, given) for name in self.grids}
+        few = min(counts, key=lambda name: counts[name], default="")
+        if not len(left) or len(counts) < 2 or counts[few] > VALUES:
+            return {}
+        moved: Frame = {}
+        for turn in range(2 * counts[few]):
+            some = {name: moved.get(name, frame[name]).take(pa.array(left)) for name in self.columns}
+            here = given.take(left)
+            fixed = np.zeros(len(left), bool) | ~here.movable(few, len(left))
+            shift = (turn // 2 + 1) * (-1 if turn % 2 else 1) * self.grids[few].width
+            value = np.where(fixed, 0, shift) + self.grids[few].natural(frame[few])[left]
+            low, high = given.limits[few]
+            some[few] = self.grids[few].array(self.grids[few].nearest(np.clip(value, low, high)), some[few].type)
+            for name in [name for name in self.grids if name != few]:
+                found = some | {name: self._secant(some, name, goal[left], here)}
+                good = np.abs(self.predict(found) - goal[left]) <= width / 2
+                good &= here.movable(name, len(left))
+                if good.any():
+                    at = left[good]
+                    for one in (few, name):
+                        values = found[one].filter(pa.array(good))
+                        moved[one] = steps.spread_out(moved.get(one, frame[one]), at, values)
+                    left, some = left[~good], {n: a.filter(pa.array(~good)) for n, a in some.items()}
+                    here = given.take(left)
+            if not len(left):
+                break
         return moved
+
+    def _count(self, name: str, given: Given) -> int:
+        """How many values a column may take; more than VALUES where there is no end to them."""
+        low, high = given.limits.get(name, (-np.inf, np.inf))
+        width = self.grids[name].width
+        return int((high - low) / width) + 1 if width and np.isfinite(high - low) else VALUES + 1
 
     def _secant(self, frame: Frame, name: str, goal: Floats, given: Given) -> pa.Array:
         grid = self.grids[name]

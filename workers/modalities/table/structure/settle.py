@@ -14,7 +14,7 @@ from workers.modalities.table.infer import Column
 from workers.modalities.table.ruleforms import Form, speaks_of
 from workers.modalities.table.structure.evaluate import broken
 from workers.modalities.table.structure.grids import Flags, Grid
-from workers.modalities.table.structure.steps import Frame, Given, Step, replaced, there
+from workers.modalities.table.structure.steps import Frame, Given, Step, replaced, spread_out, there
 from workers.modalities.table.structure.wishes import Wish, chosen, meets
 
 ROUNDS = 8  # of repair: each takes values from other rows that are in order
@@ -105,29 +105,34 @@ class Settling:
         some = {column["name"]: frame[column["name"]].take(index) for column in self.free}
         given = pa.array(rows[rng.integers(0, len(rows), len(at))])
         here = {name: array.take(index) for name, array in frame.items()}
-        names = list(some) if whole else self._behind(here, asked.take(index))
-        some |= {name: donors[name].take(given) for name in names}
+        places = dict.fromkeys(some, np.ones(len(at), bool)) if whole else self._behind(here, asked.take(index))
+        some |= {name: replaced(some[name], where, donors[name].take(given)) for name, where in places.items()}
         made, still = self.attempt(some, asked.take(index), rng)
         bad = bad.copy()
         bad[at] = still
-        return {name: _scattered(frame[name], at, made[name]) for name in frame}, bad
+        return {name: spread_out(frame[name], at, made[name]) for name in frame}, bad
 
-    def _behind(self, frame: Frame, asked: Asked) -> list[str]:
-        """The free columns behind the rules that are broken."""
-        names = [name for form in self.forms if broken(form, frame, self.grids).any() for name in speaks_of(form)]
-        names += [name for name, off in asked.missed(frame, self.grids).items() if off.any()]
-        out: set[str] = set()
-        waiting = list(dict.fromkeys(names))
-        known = {column["name"] for column in self.free}
+    def _behind(self, frame: Frame, asked: Asked) -> dict[str, Flags]:
+        """For each free column behind a rule that is broken the rows in which it is."""
+        reasons = [(speaks_of(form), broken(form, frame, self.grids)) for form in self.forms]
+        reasons += [([name], off) for name, off in asked.missed(frame, self.grids).items()]
+        out: dict[str, Flags] = {}
+        for names, rows in reasons:
+            for name in self._sources(names) if rows.any() else ():
+                out[name] = out[name] | rows if name in out else rows
+        return out
+
+    def _sources(self, names: Sequence[str]) -> list[str]:
+        """The free columns of which columns are made."""
+        seen: set[str] = set()
+        waiting = list(names)
         while waiting:
             name = waiting.pop()
-            if name in out:
-                continue
-            out.add(name)
             step = self.maker.get(name)
-            if step is not None:
+            if name not in seen and step is not None:
                 waiting += [*step.needs, *(column["name"] for column in step.free)]
-        return [name for name in known if name in out]
+            seen.add(name)
+        return [column["name"] for column in self.free if column["name"] in seen]
 
     # -- one try --
 
@@ -240,10 +245,3 @@ def clipped(array: pa.Array, grid: Grid, low: float, high: float) -> pa.Array:
 
 def rows_of(frame: Frame) -> int:
     return len(next(iter(frame.values()))) if frame else 0
-
-
-def _scattered(array: pa.Array, at: np.ndarray, values: pa.Array) -> pa.Array:
-    index = np.full(len(array), -1)
-    index[at] = np.arange(len(at))
-    spread = values.take(pa.array(np.maximum(index, 0)))
-    return pc.if_else(pa.array(index >= 0), spread, array)

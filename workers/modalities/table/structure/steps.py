@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workers.modalities.table.infer import Column
-from workers.modalities.table.structure.grids import Flags, Floats
+from workers.modalities.table.structure.grids import Flags, Floats, Ints
 
 Frame = dict[str, pa.Array]
 Source = Literal["found", "user"]
@@ -29,6 +29,9 @@ class Given:
 
     pinned: Mapping[str, Flags]  # of columns: rows in which their value may not be changed
     limits: Mapping[str, tuple[float, float]]  # of numbers and times: lowest and highest, in natural units
+
+    def take(self, rows: Ints) -> Given:
+        return Given({name: fixed[rows] for name, fixed in self.pinned.items()}, self.limits)
 
     def movable(self, name: str, n: int) -> Flags:
         fixed = self.pinned.get(name)
@@ -124,6 +127,13 @@ def replaced(array: pa.Array, at: Flags, values: pa.Array) -> pa.Array:
     if not at.any():
         return array
     return pc.if_else(pa.array(at), values, array)
+
+
+def spread_out(array: pa.Array, at: Ints, values: pa.Array) -> pa.Array:
+    """The array with other values at some places."""
+    index = np.full(len(array), -1)
+    index[at] = np.arange(len(at))
+    return pc.if_else(pa.array(index >= 0), values.take(pa.array(np.maximum(index, 0))), array)
 
 
 def there(array: pa.Array) -> Flags:

@@ -88,7 +88,8 @@ class Structure:
         stated, names = _stated(constraints, columns)
         held = build.judged(stated, names, known)
         steps = build.steps_of(stated, names, held, known)
-        unique = build.unique(stated, known)
+        bounds = build.bounds(stated, counted)
+        unique = build.unique(stated, known, bounds)
         if search:
             fixed = {name for found in unique for name in found.columns}
             steps = find.found(known, steps, fixed)
@@ -100,7 +101,7 @@ class Structure:
             [dict(rule) for rule in constraints],
             held,
             counted,
-            _extents(columns, frame, counted, build.bounds(stated, counted)),
+            _extents(columns, frame, counted, bounds),
             unique,
         )
         if stated:
@@ -131,14 +132,13 @@ class Structure:
         any), `wanted` conditions that are met, and both keep the rules; `index` are the rows' numbers within their
         output, needed where values are unique. Raises Rejected for what cannot be had together."""
         n = table.num_rows
-        asked = self._asked(pinned or {}, wanted or {})
         names = [column["name"] for column in self.original]
         if not names or not n:
             return _empty(self.original, n)
         free = {name: table[name].combine_chunks() for name in table.column_names}
-        free = free or {"": pa.nulls(n)}
-        frame = self.settling.settled(free, asked, self.spare, rng)
-        frame = self._told_apart(frame, index if index is not None else np.arange(n, dtype=np.uint64))
+        apart = self._told_apart(free, index if index is not None else np.arange(n, dtype=np.uint64))
+        asked = self._asked({**(pinned or {}), **apart}, wanted or {})
+        frame = self.settling.settled(free or {"": pa.nulls(n)}, asked, self.spare, rng)
         return pa.table([frame[name] for name in names], names=names)
 
     def _asked(self, pinned: Mapping[str, pa.Array], wanted: Mapping[str, Condition]) -> Asked:
@@ -157,15 +157,17 @@ class Structure:
         return Asked({name: array for name, array in arrays.items() if there(array).any()}, wishes)
 
     def _told_apart(self, frame: Frame, index: NDArray[np.uint64]) -> Frame:
+        """The values of columns that are unique. Other rules may read them, and none makes them."""
         capacity = self.capacity
         if capacity is not None and len(index) and int(index.max()) >= capacity:
             raise Rejected(
                 "too_many_unique_rows",
                 f"The rule {self._unique_text()!r} leaves different values for {capacity} rows; ask for no more.",
             )
+        out: Frame = {}
         for found in self.unique:
-            frame = frame | found.assigned(frame, index)
-        return frame
+            out |= found.assigned(frame, index)
+        return out
 
     def _unique_text(self) -> str:
         tightest = min(self.unique, key=lambda found: found.capacity)

@@ -21,7 +21,7 @@ from workers.modalities.table.structure.grids import Floats, Grid, Ints
 from workers.modalities.table.structure.steps import ARROW, SHARED, Frame
 
 PERIOD = 1 << 12  # row numbers in which each piece has its share of turns
-PIECES = 64
+PIECES = 512
 ROOM = 20  # times as many values as training rows, at least, for one number to be unique on its own
 ENDLESS = 1 << 50  # values of a column of doubles
 LIMB = 13  # bits
@@ -165,9 +165,8 @@ def _between_rows(units: Floats, pieces: int, grid: Grid) -> Floats:
 
 def _turns(mass: Floats) -> Ints:
     """Shares of PERIOD, at least one each."""
-    turns = np.maximum(np.floor(mass / mass.sum() * PERIOD), 1).astype(np.int64)
-    turns[turns.argmax()] += PERIOD - turns.sum()
-    return np.asarray(turns, np.int64)
+    share = np.concatenate([[0.0], np.cumsum(mass)]) / mass.sum() * (PERIOD - len(mass))
+    return np.diff(np.rint(share)).astype(np.int64) + 1
 
 
 def _fine(first: Floats, size: Ints) -> float:
