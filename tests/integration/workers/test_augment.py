@@ -9,6 +9,7 @@ from service.domain.states import State
 from service.storage.objects import Missing
 from tests.integration.workers.conftest import Yard
 
+LONG = 100.0  # seconds: three processes one after the other, on a machine that has other things to do
 SLOW: dict[str, Any] = {"steps": 120, "pause": 0.02, "seed": 3}
 
 
@@ -30,7 +31,7 @@ def files_noted(yard: Yard, job_id: str, index: int = 0) -> int:
 def test_a_dataset_is_augmented_from_nothing_but_its_rows(either_yard: Yard) -> None:
     yard = either_yard
     yard.worker()
-    job = yard.wait(yard.augment(246, steps=20))
+    job = yard.wait(yard.augment(246, steps=20), LONG)
     assert job.state == State.SUCCEEDED, job.error
     assert yard.row(Model, job.model_id).status == "ready"
     size = sum(file["bytes"] for file in manifest(yard, job.id)["files"])
@@ -43,25 +44,25 @@ def test_a_dataset_is_augmented_from_nothing_but_its_rows(either_yard: Yard) -> 
     lines = content(yard, job.id)[0].decode().splitlines()
     assert lines[:6] == ["x,is_synthetic", "1.0,False", "2.0,False", "3.0,False", "4.0,False", lines[5]]
     assert lines[5].endswith("True")
-    assert yard.wait(yard.generate(job.model_id or "", 5)).state == State.SUCCEEDED  # the model stays usable
+    assert yard.wait(yard.generate(job.model_id or "", 5), LONG).state == State.SUCCEEDED  # the model stays usable
 
 
 def test_the_rest_follows_the_training_at_once(yard: Yard) -> None:
-    yard.with_settings(sweep_seconds=60.0)  # nobody rings
+    yard.with_settings(sweep_seconds=600.0)  # nobody else rings
     yard.worker()
-    job = yard.wait(yard.augment(5, steps=20), 20.0)
+    job = yard.wait(yard.augment(5, steps=20), LONG)
     assert job.state == State.SUCCEEDED, job.error
 
 
 def test_a_killed_training_goes_on_and_the_files_are_the_same(yard: Yard) -> None:
     worker = yard.worker()
-    whole = yard.wait(yard.augment(**SLOW))
+    whole = yard.wait(yard.augment(**SLOW), LONG)
     assert whole.state == State.SUCCEEDED, whole.error
     job_id = yard.augment(**SLOW)
     yard.until(lambda: yard.unit(job_id).checkpoint)
     [child] = worker.children()
     child.kill()
-    job = yard.wait(job_id)
+    job = yard.wait(job_id, LONG)
     assert job.state == State.SUCCEEDED, job.error
     assert any("goes on from step" in message for message in yard.messages(job_id))
     assert (yard.unit(job_id).attempt, yard.unit(job_id, 1).attempt) == (2, 1)
@@ -71,12 +72,12 @@ def test_a_killed_training_goes_on_and_the_files_are_the_same(yard: Yard) -> Non
 def test_a_killed_child_goes_on_after_the_files_that_were_written(yard: Yard) -> None:
     worker = yard.worker()
     model_id = yard.model()
-    whole = yard.wait(yard.augment(496, model_id=model_id))
+    whole = yard.wait(yard.augment(496, model_id=model_id), LONG)
     job_id = yard.augment(496, "slower", model_id)
-    yard.until(lambda: files_noted(yard, job_id) == 2)
+    yard.until(lambda: files_noted(yard, job_id) >= 2)
     [child] = worker.children()
     child.kill()
-    job = yard.wait(job_id)
+    job = yard.wait(job_id, LONG)
     assert job.state == State.SUCCEEDED, job.error
     assert (yard.unit(job_id).attempt, yard.unit(job_id).failures) == (2, 1)
     attempts = [file["key"].rpartition("-a")[2] for file in manifest(yard, job_id)["files"]]
@@ -89,11 +90,11 @@ def test_a_list_of_files_that_was_lost_is_made_again(yard: Yard) -> None:
     worker = yard.worker()
     model_id = yard.model()
     job_id = yard.augment(296, "slower", model_id)
-    yard.until(lambda: files_noted(yard, job_id) == 1)
+    yard.until(lambda: files_noted(yard, job_id) >= 1)
     yard.context.storage.delete((yard.unit(job_id).checkpoint or {})["key"])
     [child] = worker.children()
     child.kill()
-    job = yard.wait(job_id)
+    job = yard.wait(job_id, LONG)
     assert job.state == State.SUCCEEDED, job.error
     assert [file["rows"] for file in manifest(yard, job_id)["files"]] == [100, 100, 100]
 
@@ -126,19 +127,19 @@ def test_a_cancelled_augmentation_stops_and_leaves_its_model(yard: Yard) -> None
 def test_rows_that_kill_every_worker_fail_the_job_and_cost_no_model(yard: Yard) -> None:
     yard.with_settings(max_attempts=2)
     yard.worker()
-    job = yard.wait(yard.augment(246, "die 100", steps=10), 60.0)
+    job = yard.wait(yard.augment(246, "die 100", steps=10), LONG)
     assert (job.state, (job.error or {})["code"]) == (State.FAILED, "worker_lost")
     assert yard.row(Model, job.model_id).status == "ready"
-    assert yard.wait(yard.augment(5, model_id=job.model_id)).state == State.SUCCEEDED
+    assert yard.wait(yard.augment(5, model_id=job.model_id), LONG).state == State.SUCCEEDED
 
 
 def test_a_refusal_is_a_sentence_and_a_bug_is_no_stack_trace(yard: Yard) -> None:
     yard.worker()
     model_id = yard.model()
-    refused = yard.wait(yard.augment(5, "reject", model_id))
+    refused = yard.wait(yard.augment(5, "reject", model_id), LONG)
     assert refused.error == {"code": "too_silly", "message": "These classes are too silly."}
-    broken = yard.wait(yard.augment(5, "bug", model_id))
+    broken = yard.wait(yard.augment(5, "bug", model_id), LONG)
     assert (broken.error or {})["code"] == "internal_error"
     assert "secret" not in (broken.error or {})["message"]
-    gone = yard.wait(yard.augment(5, model_id=yard.model()))
+    gone = yard.wait(yard.augment(5, model_id=yard.model()), LONG)
     assert gone.state == State.SUCCEEDED
