@@ -29,7 +29,7 @@ class Settings(BaseSettings):
 
     max_upload_bytes: int = Field(50 * 2**30, ge=1, description="Largest dataset upload in bytes.")
     max_body_bytes: int = Field(2**20, ge=1, description="Largest JSON body in bytes.")
-    max_count: int = Field(10**9, ge=1, description="Most samples in one generate job.")
+    max_count: int = Field(10**9, ge=1, description="Most samples that one job makes.")
     url_seconds: int = Field(3600, ge=60, le=7 * 86_400, description="Life of presigned URLs in seconds.")
     preview_seconds: float = Field(30.0, gt=0, description="How long a request for samples waits for a worker.")
     database_pool: int = Field(20, ge=1, description="Connections to PostgreSQL held by one process.")

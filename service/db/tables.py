@@ -134,7 +134,8 @@ class Job(Owned, Base):
 
 
 class Unit(Owned, Base):
-    """What a worker claims. A train or ingest job has one, a generate job one a shard."""
+    """What a worker claims. A train or ingest job has one, a generate job one a shard, an augment job
+    one, and a training before it where it has no model."""
 
     __tablename__ = "units"
     __table_args__ = (
