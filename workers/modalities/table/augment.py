@@ -160,17 +160,13 @@ class TableAugmenter:
         return pa.concat_tables(tables)
 
     def _some_made(self, share: float, columns: list[Column], progress: Progress) -> pa.Table:
-        """Of each run the first rows, as the output has them: of each block that is needed all are drawn."""
+        """The synthetic rows; of so small a share of them each run as many of its own, drawn anew."""
         tables, names = [_none(columns)], [column["name"] for column in columns]
         for run in self.runs:
-            wanted = run.count if share >= 1 else max(1, round(share * run.count))
-            for first, last in _blocks(self.real + run.start, self.real + run.start + run.count):
-                table = self.drawn(first - self.real, last - first, run.conditions).select(names)
-                tables.append(table.slice(0, wanted))
-                wanted -= last - first
+            count = run.count if share >= 1 else max(1, round(share * run.count))
+            for first, last in _blocks(self.real + run.start, self.real + run.start + count):
+                tables.append(self.drawn(first - self.real, last - first, run.conditions).select(names))
                 progress(0.1, 1)
-                if wanted <= 0:
-                    break
         return pa.concat_tables(tables)
 
 
