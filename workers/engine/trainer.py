@@ -24,6 +24,7 @@ from workers.engine.warmstart import NOTICE, WarmStart
 Range = tuple[float, float]  # the value at the first step and at the end of the burn-in
 FINITE_SCALE = 0.1  # step of the finite difference; measured on tables, see docs/LOG.md
 LEAST = 0.05  # share of the generator's learning rate that `balance` leaves it, at least
+MARGIN = 0.01  # share of its score by which adversarial training must beat the warm start: scores are noisy
 PULL = 0.05  # how fast `balance` moves the generator's learning rate, per step
 
 
@@ -129,6 +130,10 @@ class Trainer:
                 continue  # rolled back to the last good state
             scored = self._judged(warm)
             yield Progress(self.step, self.steps, values if values is None else values | scored)
+        self.keep_best()
+
+    def keep_best(self) -> None:
+        """`ema` becomes the best average so far. A run ends with it; whoever stops one sooner calls it."""
         self.best.put_into(self.ema)
 
     def _judged(self, warm: bool) -> dict[str, float]:
@@ -140,7 +145,7 @@ class Trainer:
                 self.warm_start.over = True
             return {}
         score = self.judge(self.ema, warm)
-        better = self.best.offer(self.ema, score, self.step, NOTICE if warm else 0.0)
+        better = self.best.offer(self.ema, score, self.step, NOTICE if warm else MARGIN)
         if warm and self.warm_start is not None:
             self.warm_start.judged(self, better)
             if last or self.warm_start.over:

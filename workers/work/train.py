@@ -144,6 +144,7 @@ class Run:
                 self._stop(trainer)
             if self.limit is not None and self.checkpoints.seconds() >= self.limit:
                 self.line.event(f"The time limit of {self.limit} s is reached at step {progress.step}.", "warning")
+                trainer.keep_best()
                 break
             if self.checkpoints.due():
                 self.checkpoints.save(trainer)

@@ -143,6 +143,9 @@ def _of_predicted(structure: Structure, step: Predicted, asked: Wish) -> dict[st
             return {}
         return {entry["name"]: Value(False if entry["type"] == "boolean" else None)}
     out: dict[str, Condition] = {}
+    if entry is not None and step.mode == "lift":
+        same = condition(asked, ARROW[step.storage], step.grid)
+        return {entry["name"]: same} if same else {}
     if entry is not None and entry["type"] == "boolean":
         out[entry["name"]] = Value(True)
     alone = len(step.needs) == 1 and step.needs[0] in structure.kept
@@ -289,7 +292,8 @@ def determined(structure: Structure, pinned: Mapping[str, pa.Array]) -> Frame:
     out = {name: array for name, array in pinned.items() if name in structure.kept}
     rng = np.random.default_rng(0)
     for step in structure.steps:
-        names = [*step.makes, *step.needs]
+        lifted = isinstance(step, Predicted) and step.mode == "lift"  # the free column is the column itself
+        names = [*step.makes] if lifted else [*step.makes, *step.needs]
         if not step.free or not all(name in pinned for name in names):
             continue
         known = np.logical_and.reduce([there(pinned[name]) for name in names])

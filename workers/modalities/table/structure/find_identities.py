@@ -18,6 +18,10 @@ from workers.modalities.table.structure.predicted import Mode, Predicted
 from workers.modalities.table.structure.predictors import Curve, Linear, Power, Predictor
 from workers.modalities.table.structure.steps import CERTAIN, there
 
+WIDEST = (
+    0.5  # spread of the column that is made, as a share of the widest: small differences of large columns are rough
+)
+SPIKE = 0.01  # share of rows from which a value is a spike
 COLUMNS = 150  # numbers looked at
 LOOK = 4_000  # rows of the regressions
 PROMISING = 0.5  # share of a column's spread that others leave open, for a closer look at it
@@ -145,7 +149,10 @@ def _identity(plan: Plan, pool: Pool, target: int, leaning: Floats) -> Predicted
         share = _share_right(plan, name, by)
         if share is None:
             continue
-        rank = (_evenness(plan, name), round(share, 2), _plainness(by), snap, float(np.std(pool.natural[:, member])))
+        even = _evenness(plan, name)
+        spread = float(np.std(pool.natural[:, member]))
+        wide = spread >= WIDEST * max(float(np.nanstd(plan.natural(n))) for n in (name, *by.needs))
+        rank = (float(even > 0), float(wide), even, round(share, 1), _plainness(by), snap, spread)
         if best is None or rank > best[0]:
             best = rank, name, by
     if best is None:
@@ -156,11 +163,15 @@ def _identity(plan: Plan, pool: Pool, target: int, leaning: Floats) -> Predicted
 
 
 def _evenness(plan: Plan, name: str) -> float:
-    """0 for a column whose values heap: what others add up to would not."""
+    """The share of rows without a common value, 0 for a column whose values heap: what others add up to has neither
+    heaps nor spikes, so the column that is made should have none to lose."""
     grid = plan.table.grids[name]
     units = grid.units(plan.sample[name])
     units = units[~np.isnan(units)]
-    return 0.0 if len(units) and not grid.continuous and regress.heaped(units, grid.step) else 1.0
+    if not len(units) or (not grid.continuous and regress.heaped(units, grid.step)):
+        return 0.0
+    _, counts = np.unique(units, return_counts=True)
+    return round(1 - float(counts[counts >= SPIKE * len(units)].sum()) / len(units), 2)
 
 
 def _shortened(plan: Plan, target: str, by: Linear) -> Linear:

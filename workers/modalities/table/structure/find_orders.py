@@ -9,13 +9,14 @@ from workers.modalities.table.structure.copies import Copy
 from workers.modalities.table.structure.grids import Flags, Floats
 from workers.modalities.table.structure.orders import AtLeast
 from workers.modalities.table.structure.plan import ENOUGH, Plan, few
-from workers.modalities.table.structure.predicted import Predicted
+from workers.modalities.table.structure.predicted import Mode, Predicted
 
 COMPARISONS = 100_000_000  # of a first look at all pairs
 NO_ACCIDENT = 0.01  # share of rows in which columns that know nothing of each other would be the wrong way round
 TOUCHED = 0.1  # how near the smallest gaps come to none, as a share of the usual gap
 COMPARABLE = 0.05  # spread of the lower column, as a share of the higher one's
 MORE = 0.5  # bits that a gap may have more than the column that it stands for: on another grid it has many more
+TIGHT = 0.5  # spread of a gap, as a share of the column's, below which the gap says more than the column
 LOWER = 3  # columns below one at most
 COPIED = 0.04  # share of rows, beyond common values
 COMMON = 0.01  # share of rows from which a value is common: there two columns may agree by chance
@@ -82,8 +83,11 @@ def _gap(plan: Plan, high: str, lower: list[str]) -> Predicted:
     table = plan.table
     strict = {low: not _ever_equal(plan, low, high) for low in lower}
     by = AtLeast({low: table.grids[low] for low in lower}, strict, {low: table.spread(low) for low in lower})
+    gap, own = plan.natural(high) - by.predict(plan.sample), plan.natural(high)
+    tight = np.nanstd(gap) < TIGHT * np.nanstd(own)
+    mode: Mode = "gap" if tight else "lift"
     return Predicted.fit(
-        table.columns[high], table.frame[high], table.grids[high], by, "gap", table.frame, table.taken, table.rng
+        table.columns[high], table.frame[high], table.grids[high], by, mode, table.frame, table.taken, table.rng
     )  # fmt: skip
 
 

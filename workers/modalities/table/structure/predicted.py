@@ -16,9 +16,10 @@ from workers.modalities.table.structure.predictors import Predictor
 from workers.modalities.table.structure.steps import ARROW, Frame, Given, Step, as_numbers, numbers, replaced, there
 
 # exact: nothing is left open. steps: units of the grid. gap: units above the prediction. ratio: the logarithm of value
-# over prediction, blurred by half a step of the grid each way.
-Mode = Literal["exact", "steps", "gap", "ratio"]
-WORDS = {"exact": "identity", "steps": "identity", "gap": "ordering", "ratio": "near identity"}
+# over prediction, blurred by half a step of the grid each way. lift: the column as it is, lifted to the prediction
+# where it comes out below.
+Mode = Literal["exact", "steps", "gap", "ratio", "lift"]
+WORDS = {"exact": "identity", "steps": "identity", "gap": "ordering", "ratio": "near identity", "lift": "ordering"}
 
 
 @dataclass
@@ -69,6 +70,9 @@ class Predicted(Step):
             if (predicted & ~filled_rows).any():
                 out.free = [_presence(column["name"], ~filled_rows, taken)]
             return out
+        if mode == "lift":
+            out.free = [column | {"name": steps.unused(f"{column['name']} as drawn", taken)}]
+            return out
         out.free = [out._entry(left, taken)]
         if mode != "exact":
             open_ = left[predicted & filled_rows]
@@ -112,6 +116,8 @@ class Predicted(Step):
         entry = self.free[0]
         if entry["type"] == "boolean":
             return {entry["name"]: pa.array(there(array))}
+        if self.mode == "lift":
+            return {entry["name"]: array}
         return {entry["name"]: as_numbers(self._left(frame, array, rng), entry)}
 
     # -- and back --
@@ -124,6 +130,10 @@ class Predicted(Step):
         if entry["type"] == "boolean":
             yes = frame[entry["name"]].fill_null(False).to_numpy(zero_copy_only=False)
             return {self.target: self.grid.array(np.where(yes, self._units(frame), np.nan), kind)}
+        if self.mode == "lift":
+            own = self.grid.units(frame[entry["name"]])
+            lifted = np.where(np.isnan(own), own, np.fmax(own, self.by.units(frame, self.grid)))
+            return {self.target: self.grid.array(lifted, kind)}
         left = numbers(frame[entry["name"]])
         return {self.target: self.grid.array(self._whole(frame, left), kind)}
 
@@ -152,6 +162,10 @@ class Predicted(Step):
         asked = wanted[self.target]
         goal = self.grid.natural(asked)
         entry = self.free[0] if self.free else None
+        if self.mode == "lift" and entry is not None:
+            short = self.by.units(frame, self.grid) > self.grid.units(asked)
+            moved = self.by.solve(frame, np.where(short, goal, np.nan), 0.0, self.grid.width, given)
+            return moved | {entry["name"]: replaced(frame[entry["name"]], there(asked), asked)}
         left = None if entry is None or entry["type"] == "boolean" else np.nan_to_num(numbers(frame[entry["name"]]))
         moved = self.by.solve(frame, self._goal(goal, left), self._loose(), self.grid.width, given)
         if self.mode == "gap":  # whatever the gap: not below
