@@ -9,7 +9,7 @@ import pytest
 from faker import Faker
 
 from service.errors import Rejected
-from tests.unit.table.tables import columns, csv, ingest
+from tests.unit.table.tables import columns, csv, ingest, rows
 
 N = 300
 RNG = np.random.default_rng(3)
@@ -76,6 +76,17 @@ def test_whole_numbers_may_be_personal(tmp_path: Path, name: str, values: list[i
     assert columns(found)[name]["arrow"] == "int64"
 
 
+def test_whole_numbers_with_missing_ones_may_be_personal(tmp_path: Path) -> None:
+    """As pandas writes them: with a decimal."""
+    values = [None if i % 9 == 0 else float(4_155_550_000 + i * 7919) for i in range(N)]
+    assert told(tmp_path, "phone", values)["type"] == "personal"
+    found, dataset = ingest(tmp_path, "t.csv", csv(phone=["" if v is None else v for v in values], x=OTHER))
+    assert columns(found)["phone"]["entity"] == "phone"
+    assert rows(dataset)["phone"].null_count == len([v for v in values if v is None])
+    halves = [x + 0.5 for x in range(10**6, 10**6 + N)]
+    assert told(tmp_path, "phone", halves)["type"] == "float"
+
+
 @pytest.mark.parametrize(
     ("name", "values", "kind"),
     [
@@ -121,6 +132,9 @@ def test_a_user_has_the_last_word(tmp_path: Path) -> None:
     values = faked("name")
     assert told(tmp_path, "v", values)["type"] == "personal"
     assert told(tmp_path, "v", values, types={"v": "text"})["type"] == "text"
+    keys = told(tmp_path, "v", [i * 7919 % 9_973 for i in range(N)], types={"v": "personal:name"})
+    assert (keys["entity"], keys["arrow"]) == ("name", "string")
+    assert told(tmp_path, "v", pa.nulls(N, pa.string()), types={"v": "personal:iban"})["type"] == "personal"
     codes = [f"K{i * 7919 % 997}" for i in range(N)]
     column = told(tmp_path, "v", codes, types={"v": "personal:username"})
     assert (column["type"], column["entity"]) == ("personal", "username")

@@ -118,7 +118,8 @@ def social(numbers: Numbers, seed: int, salt: int, mask: str | None) -> pa.Array
     serial, rest = place % np.uint64(9_999) + np.uint64(1), place // np.uint64(9_999)
     found = joined(digits(rest // np.uint64(49) + np.uint64(900)), digits(rest % np.uint64(49) + np.uint64(1), 2),
                    digits(serial, 4))  # fmt: skip
-    return filled(mask if mask and mask.count("#") == 9 else "###-##-####", found)
+    usual = "#########" if mask and set(mask) == {"#"} else "###-##-####"
+    return filled(mask if mask and mask.count("#") == 9 else usual, found)
 
 
 def hosts(numbers: Numbers, seed: int, salt: int, version: int) -> pa.Array:

@@ -63,7 +63,9 @@ def _plain(value: Any) -> str:
 def _someones(column: Column, index: Numbers, seed: int) -> pa.Array:
     salt = zlib.crc32(str(column.get("person") or column["name"]).encode())
     numbers, locale, entity = _who(column, index, seed, salt), str(column["locale"]), column["entity"]
-    mask = column.get("mask") or (None if column["arrow"] == "string" else WHOLE.get(entity))
+    mask = column.get("mask")
+    if column["arrow"] != "string" and set(mask or "") != {"#"}:
+        mask = WHOLE.get(entity)
     if entity in ("email", "name", "first_name", "last_name", "username"):
         return _cased(_name(column, people.People.of(numbers, locale, seed, salt)), column)
     if entity == "phone":

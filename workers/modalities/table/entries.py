@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.modalities.table import clock, patterns, personal, temporal
+from workers.modalities.table import clock, forms, patterns, personal, temporal
 from workers.modalities.table.observe import Observed
 from workers.modalities.table.written import cast
 
 FEW_LEVELS = 20  # a number with no more values than this is learned as a category
 BOOLEANS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
 OWN = 0.9  # different values a row from which each made-up person has one row, as in the upload
+DIGITS = 18  # that fit 64 bits, whichever they are
 Column = dict[str, Any]
 
 
@@ -235,7 +236,17 @@ def _written_clock(seen: Observed, form: str, lasting: bool) -> Column:
 def own(seen: Observed) -> personal.Values:
     """What the search for personal values looks at."""
     textual = seen.textual and not seen.numbers.some
-    return personal.Values(seen.name, seen.some(personal.SAMPLE), seen.filled, seen.distinct(), textual)
+    some = seen.some(personal.SAMPLE)
+    if not textual:  # whole numbers are written 7.0 where some are missing
+        some = [value.removesuffix(".0") for value in some]
+    return personal.Values(seen.name, some, seen.filled, seen.distinct(), textual)
+
+
+def whole(seen: Observed) -> bool:
+    """Whether all numbers of the column are whole."""
+    if seen.textual:
+        return seen.numbers.integer or seen.numbers.decimals == {1}
+    return bool(pa.types.is_integer(seen.kind)) or (bool(pa.types.is_floating(seen.kind)) and seen.decimals == {0})
 
 
 def someones(seen: Observed, found: personal.Found) -> Column:
@@ -244,7 +255,9 @@ def someones(seen: Observed, found: personal.Found) -> Column:
     if found.entity == "national_id":
         more["pattern"] = patterns.shape(_plain_text(seen))
     arrow = plain_arrow(seen)
-    if whole_text(seen):
+    if found.entity not in forms.WHOLE or len(more.get("pattern", {}).get("places", ())) > DIGITS:
+        arrow = "string"
+    elif whole_text(seen):
         forget_maybe(seen)
         arrow = "int64"
     return entry(seen, "personal", arrow, f"{found.reason} They are made up afresh.", **more)

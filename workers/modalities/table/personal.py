@@ -120,6 +120,8 @@ def _found(entity: str, values: Values, reason: str) -> Found:
 
 def _form(entity: str, values: Values) -> Column:
     """What the made-up values take over of the real ones' form, none of which is anyone's own."""
+    if not values.some:
+        return {}
     if entity == "ip":
         return {"version": 6 if _share(values.some, lambda value: ":" in value) > 0.5 else 4}
     if entity == "iban":
