@@ -52,3 +52,5 @@ class ModalitySpec:
     check_target: Callable[[Schema, str | None, Method], None] | None = None
     # (model's schema, schema of a dataset whose rows it is to complete): raises InvalidRequest; without it, none can be
     check_given: Callable[[Schema, Schema], None] | None = None
+    # (schema, config with every default filled in): raises InvalidRequest for what does not fit the dataset
+    check_config: Callable[[Schema, Mapping[str, Any]], None] | None = None

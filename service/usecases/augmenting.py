@@ -64,7 +64,7 @@ def augment(context: Context, once: Once, wish: Wish) -> Answer:
             model, total, first = scope.get(Model, wish.model_id, lock=True), 1, JobKind.AUGMENT
             _refuse_unfit(model, dataset, wish)
         else:
-            config = jobs.resolve_config(spec, wish.config)
+            config = jobs.resolve_config(spec, wish.config, dataset.schema or {})
             model = jobs.new_model(session, once.project_id, dataset, new_id("mdl"), id, wish.name, config)
             session.add(model)
             resolved, total, first = resolved | {"config": config}, 2, JobKind.TRAIN

@@ -34,7 +34,7 @@ def train(context: Context, once: Once, dataset_id: str, config: Mapping[str, An
         dataset = Scope(session, once.project_id).get(Dataset, dataset_id, lock=True)
         if dataset.status != DatasetStatus.READY or dataset.modality is None:
             raise DatasetNotReady(f"The dataset is {dataset.status}; it can be trained on once it is ready.")
-        resolved = resolve_config(modalities.spec(dataset.modality), config)
+        resolved = resolve_config(modalities.spec(dataset.modality), config, dataset.schema or {})
         spec = {"modality": dataset.modality, "config": resolved}
         model_id, job_id = new_id("mdl"), new_id("job")
         session.add(new_model(session, once.project_id, dataset, model_id, job_id, name, resolved))
@@ -91,12 +91,15 @@ def cancel(context: Context, project_id: str, id: str) -> JobView:
     return get(context, project_id, id)
 
 
-def resolve_config(spec: ModalitySpec, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with every default filled in. Raises InvalidRequest."""
+def resolve_config(spec: ModalitySpec, config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with every default filled in, fit for a dataset of this schema. Raises InvalidRequest."""
     try:
-        return spec.train_config.model_validate(dict(config), strict=True).model_dump(mode="json")
+        resolved = spec.train_config.model_validate(dict(config), strict=True).model_dump(mode="json")
     except ValidationError as error:
         raise from_validation(error, "config") from None
+    if spec.check_config is not None:
+        spec.check_config(schema, resolved)
+    return resolved
 
 
 def refuse_unless_ready(model: Model) -> None:

@@ -1,12 +1,14 @@
 """What tables offer and accept, for the service to read. Torch-free, and free of numpy and pyarrow as well."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from service.domain.modality import DatasetOptions, ModalitySpec, TrainConfig
+from service.domain.modality import DatasetOptions, ModalitySpec, Schema, TrainConfig
 from workers.modalities.table.conditions import check_conditions, check_given, same_level
+from workers.modalities.table.rulecheck import check_constraints
+from workers.modalities.table.rules import MOST, Constraint
 from workers.modalities.table.target import check_target
 
 __all__ = ["SPEC", "TableConfig", "TableOptions", "check_conditions", "recognises", "same_level"]
@@ -75,6 +77,14 @@ class TableConfig(TrainConfig):
         300, ge=2, le=2_000, description="Levels of a category learned one by one; rarer are pooled."
     )
     max_rows: int = Field(500_000, ge=10, le=5_000_000, description="Training rows kept in memory, drawn at random.")
+    constraints: list[Constraint] = Field(
+        default_factory=list, max_length=MOST, description="Rules that every generated row meets; see docs/tables.md."
+    )
+
+
+def check_config(schema: Schema, config: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest for rules that cannot be kept on this schema, or that contradict each other."""
+    check_constraints(schema, config["constraints"])
 
 
 def recognises(head: bytes, filename: str) -> bool:
@@ -111,4 +121,5 @@ SPEC = ModalitySpec(
     check_conditions=check_conditions,
     check_target=check_target,
     check_given=check_given,
+    check_config=check_config,
 )
