@@ -36,6 +36,7 @@ JUDGED_ROWS = 20_000  # with 4,000 a classifier sees too little: adult's AUC com
 FIXED_SHARE = 0.3  # of a batch has some columns fixed by the condition: more cost the whole, see docs/LOG.md
 SURE = 0.3  # share of a number's variance from which training starts from its guide, not its strongest predecessor
 WEIGHT_DECAY = 0.1
+AMPLE, MOST_DROPPED = 40_000, 0.4  # rows for which a preset's dropout is meant, and the most that fewer rows lead to
 ANCHOR = 0.05  # weight of the likelihood, in nats a row, beside the adversarial loss
 PRIOR = 2.0  # rows of prior belief in a table's log-ratios
 
@@ -93,7 +94,7 @@ class TableTraining:
         self.holdout = read_rows(dataset, "holdout", 20_000, columns, config.seed)
         if self.train.num_rows < MIN_ROWS:
             raise Rejected("too_few_rows", f"Training needs at least {MIN_ROWS} rows; the dataset has {dataset.rows}.")
-        self.plan = planned(config)
+        self.plan = planned(config, self.train.num_rows)
         rng = np.random.default_rng([config.seed, 1])
         rules = [rule.model_dump() for rule in config.constraints]
         self.codec, codes = codecs.fit(columns, self.train, rng, config.max_levels, rules)
@@ -193,9 +194,11 @@ class TableTraining:
         return {"modality": "table", **made, "rows": used, "structure": self.codec.structure.describe()} | figures
 
 
-def planned(config: TableConfig) -> Plan:
-    """The preset's plan, with what the config sets; `steps` are shared out as in the preset."""
+def planned(config: TableConfig, rows: int) -> Plan:
+    """The preset's plan, with what the config sets; `steps` are shared out as in the preset. The fewer rows, the more
+    is dropped: small tables are soon learned by heart."""
     plan = PLANS[config.preset]
+    plan = replace(plan, dropout=min(MOST_DROPPED, plan.dropout * (AMPLE / max(rows, 1)) ** 0.5))
     if config.steps is not None:
         share = plan.steps / (plan.steps + plan.warm_steps)
         adversarial = round(config.steps * share)
