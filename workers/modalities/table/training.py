@@ -186,11 +186,14 @@ class TableTraining:
             self.train, self.holdout if self.holdout.num_rows else None, synthetic, self.codec.columns, self.config.seed
         )
         used = {
-            "trained_on": self.train.num_rows,
+            "trained_on": len(self.rows.codes),
+            "set_aside": len(self.validation),  # of the training rows: they decided when to stop and what to keep
             "holdout": self.holdout.num_rows,
             "synthetic_judged": synthetic.num_rows,
         }
-        made = {"preset": self.config.preset, "steps": self.trainer.step, "kept_step": self.trainer.best.step}
+        kept = self.trainer.best.step
+        stage = "likelihood" if kept <= self.plan.warm_steps else "adversarial"
+        made = {"preset": self.config.preset, "steps": self.trainer.step, "kept": {"step": kept, "stage": stage}}
         return {"modality": "table", **made, "rows": used, "structure": self.codec.structure.describe()} | figures
 
 
