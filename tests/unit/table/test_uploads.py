@@ -74,6 +74,7 @@ NO_ROWS = parquet_bytes(people(5).slice(0, 0))
         ("unsupported_column", parquet_bytes(pa.table({"a": pa.array([2**63 + 7] * 30, pa.uint64())}))),
         ("unsupported_column", parquet_bytes(pa.table({"a": pa.array([2**63 + i for i in range(300)], pa.uint64())}))),
         ("unsupported_column", parquet_bytes(pa.table({"a": pa.array([bytes(16)] * 30, pa.uuid())}))),
+        ("unsupported_column", parquet_bytes(pa.table({"a": pa.array([2**50] * 30).cast(pa.duration("s"))}))),
         ("unsupported_column", f'{{"a": {2**70}, "b": "x"}}\n{{"a": 1, "b": 3}}\n'.encode() * 30),
         ("malformed_json", b'{"a": "\\ud800x", "b": 1}\n' * 30),
         ("malformed_json", b'{"a": "\\ud800x", "b": 1}\n{"a": "y", "b": "z"}\n' * 30),

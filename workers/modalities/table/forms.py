@@ -21,7 +21,7 @@ HINTS: dict[str, tuple[str, ...]] = {  # the last words of a column's name that 
     "last_name": ("last_name", "lastname", "surname", "family_name", "familyname", "lname", "nachname", "familienname",
                   "apellido", "apellidos", "cognome", "sobrenome"),
     "username": ("username", "user_name", "login", "login_name", "screen_name", "nickname", "benutzername"),
-    "phone": ("phone", "phone_number", "phone_no", "telephone", "tel", "mobile", "mobile_number", "cell", "cell_phone",
+    "phone": ("phone", "phone_number", "phone_no", "telephone", "tel", "mobile", "mobile_number", "cell_phone",
               "cellphone", "fax", "telefon", "handy", "telefono", "movil", "celular", "telefone", "telephone_number"),
     "address": ("address", "street", "street_address", "address_1", "address_line_1", "addr", "addr1", "anschrift",
                 "adresse", "strasse", "direccion", "indirizzo", "endereco", "adres", "address1", "home_address"),

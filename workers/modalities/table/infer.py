@@ -94,11 +94,10 @@ def _typed(seen: Observed) -> Column:
         return entries.entry(seen, "boolean", arrow, "The file says so.", levels=levels)
     if column := entries.moment(seen):
         return column
-    if pa.types.is_integer(seen.kind):
-        if found := personal.find(entries.own(seen)):
-            return entries.someones(seen, found)
-        if why := entries.key_like(seen):
-            return entries.identifier(seen, arrow, why)
+    if entries.whole(seen) and (found := personal.find(entries.own(seen))):
+        return entries.someones(seen, found)
+    if pa.types.is_integer(seen.kind) and (why := entries.key_like(seen)):
+        return entries.identifier(seen, arrow, why)
     column = entries.number(seen)
     if column is None:
         raise Rejected(
@@ -133,7 +132,7 @@ def _written(seen: Observed, least: int) -> Column:
 
 
 def _written_number(seen: Observed) -> Column:
-    if found := personal.find(entries.own(seen)):
+    if entries.whole(seen) and (found := personal.find(entries.own(seen))):
         return entries.someones(seen, found)
     whole = seen.numbers.integer and not seen.numbers.strange
     if whole and not seen.maybe and (why := entries.key_like(seen)):

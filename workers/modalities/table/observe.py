@@ -19,6 +19,7 @@ PREFIX = 100_000  # first values of a column, in which uniqueness is judged exac
 PREFIX_BYTES = 4 << 20
 LEVEL_BYTES = 8 << 20  # of a column's levels, as text
 ALL_LEVELS, ALL_PREFIXES = 1_000_000, 256 << 20  # of all columns together: wide tables remember less of each
+LONGEST = 200  # letters of a value that are looked at to tell what it is
 WORDS = 20_000  # values of a column whose length is remembered
 MISSING = frozenset(
     ["", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "-nan", "-NaN"]
@@ -123,6 +124,8 @@ class Observed:
         if pa.types.is_temporal(self.kind):
             width = pa.int32() if self.kind.bit_width == 32 else pa.int64()
             self.ends.add(pc.cast(values, width))
+            if pa.types.is_duration(self.kind):
+                self._refuse_ages()
         elif pa.types.is_floating(self.kind) or pa.types.is_decimal(self.kind):
             numbers = pc.cast(values, pa.float64())
             finite = numbers.filter(pc.is_finite(numbers))
@@ -135,6 +138,14 @@ class Observed:
                     "unsupported_column", f"Column {self.name!r} holds whole numbers from 2^63 on; store them as text."
                 )
             self.ends.add(pc.cast(values, pa.int64(), safe=False))
+
+    def _refuse_ages(self) -> None:
+        """Durations are kept in microseconds, of which 64 bits hold 292,000 years."""
+        size = {"s": 10**6, "ms": 1_000}.get(self.kind.unit, 1)
+        if max(abs(int(self.ends.minimum or 0)), abs(int(self.ends.maximum or 0))) * size >= 2**63:
+            raise Rejected(
+                "unsupported_column", f"Column {self.name!r} holds durations of more than 292,000 years; write numbers."
+            )
 
     # -- what the decision reads --
 
@@ -174,7 +185,7 @@ class Observed:
         found = self.counts.arrays()
         values = (found[0] if found else pc.unique(self.head())).cast(pa.string())
         step = max(1, len(values) // count)
-        some = values.take(pa.array(np.arange(0, len(values), step)[:count]))
+        some = pc.utf8_slice_codeunits(values.take(pa.array(np.arange(0, len(values), step)[:count])), 0, LONGEST)
         return list(dict.fromkeys(pc.utf8_trim_whitespace(some).to_pylist()))
 
 
