@@ -20,6 +20,7 @@ from workers.modalities.table.infer import Column
 from workers.modalities.table.networks import Generator, Shape
 from workers.modalities.table.planning import Wishes, drawing, wishes
 from workers.modalities.table.sampling import FastGenerator, rule_tables
+from workers.modalities.table.tilting import Tilted
 
 CHUNK = 65_536  # rows made at a time; each chunk has randomness of its own, so that any can be made alone
 
@@ -32,6 +33,7 @@ class TableSampler:
         network = Generator(Shape(**config["shape"])).to(device).eval()
         network.load_state_dict(load_file(directory / "generator.safetensors", device=device))
         self.fast = FastGenerator(network, rule_tables(self.codec.rules), device)
+        self.tilted = Tilted(self.fast, self.codec.sizes)
 
     def write(
         self,
@@ -44,6 +46,7 @@ class TableSampler:
         progress: Progress,
         given: Given | None = None,
     ) -> int:
+        self.codec.structure.refuse_beyond(start + count)
         wish = self._wish(conditions)
         known = given_rows.chunks(given, self.schema, start, count, CHUNK) if given else None
 
@@ -73,7 +76,8 @@ class TableSampler:
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, start, done // CHUNK])))
         index = np.arange(start + done, start + done + n, dtype=np.uint64)
         order = drawing(self.codec, wish, index, seed, known, self.fast.device)
-        codes = self.fast.draw(n, rng, order.plan)
+        asked = order if known is None else drawing(self.codec, wish, index, seed, None, self.fast.device)
+        codes = self.tilted.draw(n, rng, order.plan, asked.plan.fixed)
         made = self.codec.decode(codes, index, seed, rng, order.within, order.pinned, order.wanted)
         return made if known is None else given_rows.kept(made, known)
 
