@@ -104,6 +104,19 @@ def test_what_cannot_be_had_together_ends_with_the_rules_name() -> None:
     assert refused.value.code == "conditions_against_rules"
 
 
+def test_given_rows_against_a_rule_that_was_only_found_keep_their_values() -> None:
+    start = RNG.integers(15_000, 19_000, N)
+    table = pa.table({"start": dates(start), "end": dates(start + RNG.geometric(0.1, N)), "n": RNG.integers(0, 9, N)})
+    structure = fitted(table)
+    assert [entry["kind"] for entry in structure.describe()] == ["ordering"]
+    given = {"start": dates([17_000, 17_000, 17_000]), "end": dates([16_000, 17_000, 17_500])}
+    rows = made(structure, table, 3, pinned=given)
+    assert all(rows[name].combine_chunks().equals(array) for name, array in given.items())
+    stated = fitted(table, {"kind": "inequality", "low": "start", "high": "end"})
+    with pytest.raises(Rejected, match="start <= end"):
+        made(stated, table, 3, pinned=given)
+
+
 # -- said before -----------------------------------------------------------------------------------------------------
 
 

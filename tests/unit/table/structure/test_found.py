@@ -65,6 +65,18 @@ def test_a_product_of_columns_that_move_together_is_found() -> None:
     assert all(same(table, back, name) == 1 for name in table.column_names)
 
 
+def test_a_product_is_solved_for_the_column_that_it_gets_right() -> None:
+    size = RNG.lognormal(1.7, 0.2, N)
+    x, y = np.round(size, 2), np.round(size * RNG.normal(1, 0.01, N), 2)
+    depth = np.round(RNG.normal(61.7, 1.4, N), 1)
+    z = np.round(depth * np.sqrt(x * y) / 100, 2)
+    structure = fitted(pa.table({"depth": depth, "x": x, "y": y, "z": z}))
+    (entry,) = [entry for entry in structure.describe() if entry["kind"] == "identity"]
+    assert entry["formula"].startswith("z = 0.01 * ")
+    assert set(entry["columns"]) == {"x", "y", "z", "depth"}
+    assert entry["holds_in"] > 0.998
+
+
 def test_another_unit_is_found_and_kept_exactly() -> None:
     celsius = np.round(RNG.normal(12, 9, N), 1)
     table = pa.table({"celsius": celsius, "fahrenheit": np.round(celsius * 1.8 + 32, 2), "other": RNG.normal(size=N)})

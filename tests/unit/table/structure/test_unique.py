@@ -45,6 +45,15 @@ def output(structure: Structure, table: pa.Table, rows: int, chunk: int = 700) -
     return pa.concat_tables(parts)
 
 
+def test_every_value_of_a_narrow_column_is_used_before_any_is_used_twice() -> None:
+    seat = np.concatenate([RNG.permutation(2_000)[:1_500], 2_000 + RNG.permutation(18_000)[:500]])
+    table = pa.table({"seat": seat, "x": RNG.normal(size=N)})
+    structure = fitted(table, {"kind": "unique", "columns": ["seat"]}, search=False)
+    assert structure.capacity is not None
+    assert structure.capacity >= 19_000
+    assert len(np.unique(numbers(output(structure, table, structure.capacity), "seat"))) == structure.capacity
+
+
 @pytest.mark.parametrize("name", ["income", "number", "reading"])
 def test_a_unique_number_is_so_across_an_output(name: str) -> None:
     structure = fitted(PEOPLE, {"kind": "unique", "columns": [name]}, search=False)
@@ -82,8 +91,9 @@ def test_unique_dates_and_numbers_together_are_combined() -> None:
     assert entry["capacity"] == structure.capacity == 60 * 50
     rows = output(structure, table, 3_000)
     assert len(set(zip(rows["day"].to_pylist(), rows["slot"].to_pylist(), strict=True))) == 3_000
+    structure.refuse_beyond(3_000)
     with pytest.raises(Rejected, match="3000 rows") as refused:
-        output(structure, table, 3_001)
+        structure.refuse_beyond(3_001)
     assert refused.value.code == "too_many_unique_rows"
 
 

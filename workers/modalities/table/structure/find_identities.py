@@ -49,6 +49,8 @@ class Pool:
 
     @classmethod
     def of(cls, plan: Plan, names: list[str], log: bool) -> Pool | None:
+        if log:  # the logarithm of a date means nothing
+            names = [name for name in names if plan.columns[name]["type"] not in ("date", "datetime")]
         if len(names) < 2:
             return None
         natural = np.stack([plan.natural(name) for name in names], 1)
@@ -151,8 +153,10 @@ def _identity(plan: Plan, pool: Pool, target: int, leaning: Floats) -> Predicted
             continue
         even = _evenness(plan, name)
         spread = float(np.std(pool.natural[:, member]))
-        wide = spread >= WIDEST * max(float(np.nanstd(plan.natural(n))) for n in (name, *by.needs))
-        rank = (float(even > 0), float(wide), even, round(share, 1), _plainness(by), snap, spread)
+        others = [float(np.nanstd(plan.natural(other))) for other in by.needs]
+        wide = pool.log or spread >= WIDEST * max(others)  # factors have units of their own
+        right = share >= EXACT
+        rank = (float(even > 0), float(wide), float(right), even, round(share, 1), _plainness(by), snap, spread)
         if best is None or rank > best[0]:
             best = rank, name, by
     if best is None:
@@ -267,7 +271,8 @@ def _share_right(plan: Plan, name: str, by: Predictor) -> float | None:
     off = np.abs(own - made)
     right = off <= (1e-9 * np.abs(own) if grid.continuous else 0.5)
     share = float(right[~usual].mean()) if (~usual).sum() >= ENOUGH / 2 else 0.0
-    if "levels" in plan.columns[name] or len(values) < WIDE:  # so few that an odd sum may happen to be right
+    enough = 10 if len(by.needs) == 1 else WIDE  # of fewer values an odd sum may happen to be right
+    if "levels" in plan.columns[name] or len(values) < enough:
         return share if _quarters(by) and share >= CERTAIN and right.mean() >= CERTAIN else None
     if share >= EXACT:
         return share

@@ -63,13 +63,14 @@ def _meant(plan: Plan, low: str, high: str) -> bool:
     wrong = np.searchsorted(np.sort(b), a, side="left").mean() / len(b)
     gap = b - a
     usual = np.median(gap)
-    touched = usual > 0 and np.quantile(gap, 0.005) <= TOUCHED * usual
-    return bool(wrong > NO_ACCIDENT and touched and a.std() >= COMPARABLE * b.std() and _bits(gap) <= _bits(b) + MORE)
+    least = max(plan.table.grids[name].width for name in (low, high))  # a strict order's smallest gap
+    touched = np.quantile(gap, 0.005) <= max(TOUCHED * usual, least)
+    return bool(wrong > NO_ACCIDENT and touched and a.std() >= COMPARABLE * b.std())
 
 
 def _bits(values: Floats) -> float:
     """How much there is to learn of a column whose common values count as such: the entropy of the sample."""
-    _, counts = np.unique(np.round(values, 9), return_counts=True)
+    _, counts = np.unique(np.round(values[~np.isnan(values)], 9), return_counts=True)
     p = counts / counts.sum()
     return float(-(p * np.log2(p)).sum())
 
@@ -84,8 +85,8 @@ def _gap(plan: Plan, high: str, lower: list[str]) -> Predicted:
     strict = {low: not _ever_equal(plan, low, high) for low in lower}
     by = AtLeast({low: table.grids[low] for low in lower}, strict, {low: table.spread(low) for low in lower})
     gap, own = plan.natural(high) - by.predict(plan.sample), plan.natural(high)
-    tight = np.nanstd(gap) < TIGHT * np.nanstd(own)
-    mode: Mode = "gap" if tight else "lift"
+    plainer = np.nanstd(gap) < TIGHT * np.nanstd(own) and _bits(gap) <= _bits(own) + MORE
+    mode: Mode = "gap" if plainer else "lift"
     return Predicted.fit(
         table.columns[high], table.frame[high], table.grids[high], by, mode, table.frame, table.taken, table.rng
     )  # fmt: skip

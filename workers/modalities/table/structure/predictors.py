@@ -163,7 +163,7 @@ class Linear(Predictor):
 
     def formula(self, target: str) -> str:
         out = ""
-        for name, c in self.coefficients.items():
+        for name, c in sorted(self.coefficients.items(), key=lambda item: item[1] < 0):
             sign = (" - " if out else "-") if c < 0 else " + " if out else ""
             out += f"{sign}{name}" if abs(c) == 1 else f"{sign}{abs(c):.6g} * {name}"
         rest = f" {'-' if self.constant < 0 else '+'} {abs(self.constant):.6g}" if self.constant else ""

@@ -85,9 +85,29 @@ class Settling:
                 frame, bad = self._again(frame, bad, asked, rng, spare, rows, True)
                 if not bad.any():
                     return frame
+        frame, bad = self._overruled(frame, bad, asked)
         if bad.any():
             raise self._refusal(frame, asked, bad)
         return frame
+
+    def _overruled(self, frame: Frame, bad: Flags, asked: Asked) -> tuple[Frame, Flags]:
+        """Given values that no other row could keep a rule with: one that was only found gives way to them."""
+        if not bad.any():
+            return frame, bad
+        out = dict(frame)
+        for name, values in asked.pinned.items():
+            if name in self.maker and self.maker[name].source == "found":
+                out[name] = replaced(out[name], bad & there(values), values)
+        return out, bad & self._bad(out, asked)
+
+    def _bad(self, frame: Frame, asked: Asked) -> Flags:
+        """Rows that break a rule, or lack what was asked for."""
+        bad = np.zeros(rows_of(frame), bool)
+        for form in self.forms:
+            bad |= broken(form, frame, self.grids)
+        for off in asked.missed(frame, self.grids).values():
+            bad |= off
+        return bad
 
     def _again(
         self,
@@ -143,12 +163,7 @@ class Settling:
         wanted = self._wanted(frame, asked, rng)
         if wanted:
             frame = self._met(free, frame, wanted, asked, rng)
-        bad = np.zeros(rows_of(frame), bool)
-        for form in self.forms:
-            bad |= broken(form, frame, self.grids)
-        for off in asked.missed(frame, self.grids).values():
-            bad |= off
-        return frame, bad
+        return frame, self._bad(frame, asked)
 
     def _first(self, free: Frame, asked: Asked, rng: np.random.Generator) -> Frame:
         """Columns that pass through untouched get what is asked of them at once."""
@@ -221,13 +236,16 @@ class Settling:
         some = {name: array.take(at) for name, array in frame.items()}
         rules = [self.told(form) for form in self.forms if broken(form, some, self.grids).any()]
         off = [name for name, rows in asked.take(at).missed(some, self.grids).items() if rows.any()]
-        rules += [self.maker[name].formula() for name in off if name in self.maker]
+        rules += [self._rule_of(self.maker[name]) for name in off if name in self.maker]
         what = f" of {', '.join(repr(name) for name in off)}" if off else ""
         named = f" The rule is {rules[0]!r}." if rules else ""
         return Rejected(
             "conditions_against_rules",
             f"No rows could be made that have the values{what} that the conditions ask for and meet every rule.{named}",
         )
+
+    def _rule_of(self, step: Step) -> str:
+        return step.formula() if step.rule is None else self.names[step.rule]
 
     def told(self, form: Form) -> str:
         return self.names[form.rule] if form.rule < len(self.names) else ""

@@ -130,7 +130,7 @@ class Structure:
     ) -> pa.Table:
         """Free columns as the table's own, in the schema's order. `pinned` are values that come out exactly so (null:
         any), `wanted` conditions that are met, and both keep the rules; `index` are the rows' numbers within their
-        output, needed where values are unique. Raises Rejected for what cannot be had together."""
+        output, needed where values are unique; see `refuse_beyond`. Raises Rejected for what cannot be had together."""
         n = table.num_rows
         names = [column["name"] for column in self.original]
         if not names or not n:
@@ -158,20 +158,20 @@ class Structure:
 
     def _told_apart(self, frame: Frame, index: NDArray[np.uint64]) -> Frame:
         """The values of columns that are unique. Other rules may read them, and none makes them."""
-        capacity = self.capacity
-        if capacity is not None and len(index) and int(index.max()) >= capacity:
-            raise Rejected(
-                "too_many_unique_rows",
-                f"The rule {self._unique_text()!r} leaves different values for {capacity} rows; ask for no more.",
-            )
         out: Frame = {}
         for found in self.unique:
             out |= found.assigned(frame, index)
         return out
 
-    def _unique_text(self) -> str:
-        tightest = min(self.unique, key=lambda found: found.capacity)
-        return self.settling.names[tightest.rule]
+    def refuse_beyond(self, count: int) -> None:
+        """Raises Rejected for an output of more rows than can have different values."""
+        for found in self.unique:
+            if count > found.capacity:
+                raise Rejected(
+                    "too_many_unique_rows",
+                    f"The rule {self.settling.names[found.rule]!r} leaves different values for {found.capacity} rows; "
+                    "ask for no more.",
+                )
 
     # -- conditions --
 

@@ -47,11 +47,9 @@ class Axis:
         return min(ENDLESS, sum(int(size) for size in self.size))
 
     @property
-    def rows(self) -> int:
-        """How many rows can have different values if the pieces are filled in proportion."""
-        return min(
-            ENDLESS, min(int(size) * PERIOD // int(turn) for size, turn in zip(self.size, self.turns, strict=True))
-        )
+    def rounds(self) -> int:
+        """How many times PERIOD rows can have different values if the pieces are filled in proportion."""
+        return int(min(self.size // self.turns))
 
     @property
     def step(self) -> float:
@@ -75,8 +73,6 @@ class Uniqueness:
     @property
     def capacity(self) -> int:
         """Rows that an output can have."""
-        if len(self.axes) == 1:
-            return self.axes[0].rows
         room = 1
         for axis in self.axes:
             room = min(ENDLESS, room * axis.room)
@@ -86,12 +82,13 @@ class Uniqueness:
     def fit(cls, rule: int, columns: list[Column], frame: Frame, grids: Mapping[str, Grid]) -> Uniqueness:
         axes = [_axis(column, frame[column["name"]], grids.get(column["name"])) for column in columns]
         names = tuple(column["name"] for column in columns)
-        widest = max(axes, key=lambda axis: axis.rows if axis.levels is None else 0)
-        alone = widest.levels is None and widest.rows >= ROOM * len(frame[names[0]])
+        widest = max(axes, key=lambda axis: axis.rounds if axis.levels is None else 0)
+        alone = widest.levels is None and widest.rounds * PERIOD >= ROOM * len(frame[names[0]])
         return cls(rule, names, [widest] if alone or len(axes) == 1 else axes)
 
     def assigned(self, frame: Frame, index: Index) -> Frame:
-        """The columns with values of these rows' numbers, all below the capacity."""
+        """The columns with the values of these rows' numbers; beyond the capacity numbers begin again."""
+        index = index % np.uint64(self.capacity)
         if len(self.axes) == 1:
             axis = self.axes[0]
             piece, place = _place(axis, index)
@@ -166,7 +163,8 @@ def _between_rows(units: Floats, pieces: int, grid: Grid) -> Floats:
 def _turns(mass: Floats) -> Ints:
     """Shares of PERIOD, at least one each."""
     share = np.concatenate([[0.0], np.cumsum(mass)]) / mass.sum() * (PERIOD - len(mass))
-    return np.diff(np.rint(share)).astype(np.int64) + 1
+    turns: Ints = np.diff(np.rint(share)).astype(np.int64) + 1
+    return turns
 
 
 def _fine(first: Floats, size: Ints) -> float:
@@ -175,11 +173,20 @@ def _fine(first: Floats, size: Ints) -> float:
 
 
 def _place(axis: Axis, index: Index) -> tuple[Ints, Ints]:
-    """For each row's number the piece, and which of its values."""
+    """For each row's number the piece, and which of its values. When the first piece has none left in proportion, what
+    is left of all of them follows."""
     around, turn = index // np.uint64(PERIOD), _scattered(index, PERIOD).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(axis.turns)])
     piece = np.searchsorted(starts, turn, side="right") - 1
     count = around * axis.turns[piece].astype(np.uint64) + (turn - starts[piece]).astype(np.uint64)
+    last = axis.rounds * PERIOD
+    beyond = index >= np.uint64(last)
+    if beyond.any():
+        used = axis.turns * axis.rounds
+        left = np.concatenate([[0], np.cumsum(axis.size - used)])
+        at = _scattered(index[beyond] - np.uint64(last), int(left[-1])).astype(np.int64)
+        piece[beyond] = np.searchsorted(left, at, side="right") - 1
+        count[beyond] = (used[piece[beyond]] + at - left[piece[beyond]]).astype(np.uint64)
     place = np.empty(len(index), np.int64)
     for i in np.unique(piece):  # pieces, not rows
         at = piece == i
