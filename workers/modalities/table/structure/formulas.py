@@ -14,11 +14,11 @@ from workers.modalities.table.expressions import Node
 from workers.modalities.table.infer import Column
 from workers.modalities.table.structure import steps
 from workers.modalities.table.structure.evaluate import numbers_of, truths_of
-from workers.modalities.table.structure.grids import Floats, Grid
+from workers.modalities.table.structure.grids import Flags, Floats, Grid, Ints
 from workers.modalities.table.structure.predictors import Natural, Predictor
 from workers.modalities.table.structure.steps import Frame, Given, Step
 
-VALUES = 200  # of a column whose values are tried one after the other
+VALUES, CELLS = 2_000, 200_000  # of a column whose values are all tried, and how many are at once
 TURNS = 4  # of the secant method, for each column in turn
 
 
@@ -73,36 +73,49 @@ class Worked(Predictor):
         return moved | self._two(frame | moved, goal, width, given)
 
     def _two(self, frame: Frame, goal: Floats, width: float, given: Given) -> Frame:
-        """Where no column alone can do it: a column of few values takes those next to its own, one after the other,
-        until another one can."""
-        left = np.flatnonzero(~np.isnan(goal) & ~(np.abs(self.predict(frame) - goal) <= width / 2))
+        """Where no column alone can do it: a column of few values takes each of them, the nearest first, until another
+        column can."""
+        n = len(goal)
         counts = {name: self._count(name, given) for name in self.grids}
         few = min(counts, key=lambda name: counts[name], default="")
+        off = ~np.isnan(goal) & ~(np.abs(self.predict(frame) - goal) <= width / 2)
+        left = np.flatnonzero(off & given.movable(few, n)) if few else np.zeros(0, np.int64)
         if not len(left) or len(counts) < 2 or counts[few] > VALUES:
             return {}
         moved: Frame = {}
-        for turn in range(2 * counts[few]):
-            some = {name: moved.get(name, frame[name]).take(pa.array(left)) for name in self.columns}
-            here = given.take(left)
-            fixed = np.zeros(len(left), bool) | ~here.movable(few, len(left))
-            shift = (turn // 2 + 1) * (-1 if turn % 2 else 1) * self.grids[few].width
-            value = np.where(fixed, 0, shift) + self.grids[few].natural(frame[few])[left]
-            low, high = given.limits[few]
-            some[few] = self.grids[few].array(self.grids[few].nearest(np.clip(value, low, high)), some[few].type)
+        turns = np.arange(2, 2 * counts[few] + 2)
+        offsets: Floats = np.asarray((turns // 2) * np.where(turns % 2, -1, 1) * self.grids[few].width, float)
+        start = 0
+        while start < len(offsets) and len(left):
+            some = offsets[start : start + max(1, CELLS // len(left))]
+            start += len(some)
             for name in [name for name in self.grids if name != few]:
-                found = some | {name: self._secant(some, name, goal[left], here)}
-                good = np.abs(self.predict(found) - goal[left]) <= width / 2
-                good &= here.movable(name, len(left))
-                if good.any():
-                    at = left[good]
-                    for one in (few, name):
-                        values = found[one].filter(pa.array(good))
-                        moved[one] = steps.spread_out(moved.get(one, frame[one]), at, values)
-                    left, some = left[~good], {n: a.filter(pa.array(~good)) for n, a in some.items()}
-                    here = given.take(left)
-            if not len(left):
-                break
+                done, values = self._tried(frame, few, name, left, some, goal, width, given)
+                for one, array in values.items():
+                    moved[one] = steps.spread_out(moved.get(one, frame[one]), left[done], array)
+                left = left[~done]
+                if not len(left):
+                    break
         return moved
+
+    def _tried(
+        self, frame: Frame, few: str, name: str, left: Ints, offsets: Floats, goal: Floats, width: float, given: Given
+    ) -> tuple[Flags, Frame]:
+        """Each row with each of these values of one column, and another column moved to fit: which rows were helped,
+        and by what values of the two."""
+        rows = np.repeat(left, len(offsets))
+        here, wanted = given.take(rows), goal[rows]
+        low, high = given.limits[few]
+        some = {one: frame[one].take(pa.array(rows)) for one in self.columns}
+        grid = self.grids[few]
+        values = grid.natural(some[few]) + np.tile(offsets, len(left))
+        some[few] = grid.array(grid.nearest(np.clip(values, low, high)), some[few].type)
+        some[name] = self._secant(some, name, wanted, here)
+        good = (np.abs(self.predict(some) - wanted) <= width / 2) & here.movable(name, len(rows))
+        good = good.reshape(len(left), len(offsets))
+        done = np.asarray(good.any(1), bool)
+        first = np.flatnonzero(done) * len(offsets) + good[done].argmax(1)
+        return done, {one: some[one].take(pa.array(first)) for one in (few, name)}
 
     def _count(self, name: str, given: Given) -> int:
         """How many values a column may take; more than VALUES where there is no end to them."""

@@ -167,7 +167,10 @@ class Predicted(Step):
             moved = self.by.solve(frame, np.where(short, goal, np.nan), 0.0, self.grid.width, given)
             return moved | {entry["name"]: replaced(frame[entry["name"]], there(asked), asked)}
         left = None if entry is None or entry["type"] == "boolean" else np.nan_to_num(numbers(frame[entry["name"]]))
-        moved = self.by.solve(frame, self._goal(goal, left), self._loose(), self.grid.width, given)
+        if given.firm and self.mode != "exact":
+            moved = {}
+        else:
+            moved = self.by.solve(frame, self._goal(goal, left), self._loose(), self.grid.width, given)
         if self.mode == "gap":  # whatever the gap: not below
             short = self.by.units(dict(frame) | moved, self.grid) > self.grid.units(asked)
             last = self.by.solve(dict(frame) | moved, np.where(short, goal, np.nan), 0.0, self.grid.width, given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,12 +12,14 @@ import pyarrow.compute as pc
 from service.errors import Rejected
 from workers.modalities.table.infer import Column
 from workers.modalities.table.ruleforms import Form, speaks_of
+from workers.modalities.table.structure.entries import Values
 from workers.modalities.table.structure.evaluate import broken
-from workers.modalities.table.structure.grids import Flags, Grid
+from workers.modalities.table.structure.grids import Flags, Grid, Ints
 from workers.modalities.table.structure.steps import Frame, Given, Step, replaced, spread_out, there
 from workers.modalities.table.structure.wishes import Wish, chosen, meets
 
-ROUNDS = 8  # of repair: each takes values from other rows that are in order
+ROUNDS, PATIENCE = 8, 60  # of repair: each takes values from other rows that are in order; for FEW rows it may go on
+FEW = 1_000
 WHOLE = 3  # rounds before whole rows are taken rather than the columns of the broken rule
 
 Extent = tuple[float, float]
@@ -58,9 +60,11 @@ class Settling:
     bounds: Mapping[str, Extent]  # what the rules demand of single columns
     names: Sequence[str] = ()  # of the rules, for people
     maker: dict[str, Step] = field(init=False)
+    kept: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.maker = {name: step for step in self.steps for name in step.makes}
+        self.kept = {column["name"] for column in self.original} - set(self.maker)
 
     def decode(self, free: Frame, rng: np.random.Generator) -> Frame:
         """All columns, original and free."""
@@ -72,15 +76,19 @@ class Settling:
     def settled(self, free: Frame, asked: Asked, spare: Frame | None, rng: np.random.Generator) -> Frame:
         """Raises Rejected if rows cannot have what is asked for and meet the rules."""
         frame, bad = self.attempt(free, asked, rng)
-        for turn in range(ROUNDS):
+        for turn in range(PATIENCE):
             if not bad.any():
                 return frame
+            if turn == ROUNDS:
+                frame, bad = self._overruled(frame, bad, asked)
+                if bad.sum() > FEW:
+                    break
             good = np.flatnonzero(~bad)
-            if not len(good):
+            if not len(good) or not bad.any():
                 break
             frame, bad = self._again(frame, bad, asked, rng, frame, good, turn >= WHOLE)
         if bad.any() and spare is not None:
-            rows = np.arange(len(next(iter(spare.values()))))
+            spare, rows = self.decode(spare, rng), np.arange(rows_of(spare))
             for _ in range(ROUNDS):
                 frame, bad = self._again(frame, bad, asked, rng, spare, rows, True)
                 if not bad.any():
@@ -116,21 +124,36 @@ class Settling:
         asked: Asked,
         rng: np.random.Generator,
         donors: Frame,
-        rows: np.ndarray,
+        rows: Ints,
         whole: bool,
     ) -> tuple[Frame, Flags]:
         """Broken rows with values of donors that are in order."""
         at = np.flatnonzero(bad)
         index = pa.array(at)
         some = {column["name"]: frame[column["name"]].take(index) for column in self.free}
-        given = pa.array(rows[rng.integers(0, len(rows), len(at))])
         here = {name: array.take(index) for name, array in frame.items()}
+        given = pa.array(self._donors(here, asked.take(index), donors, rows, rng))
         places = dict.fromkeys(some, np.ones(len(at), bool)) if whole else self._behind(here, asked.take(index))
         some |= {name: replaced(some[name], where, donors[name].take(given)) for name, where in places.items()}
         made, still = self.attempt(some, asked.take(index), rng)
         bad = bad.copy()
         bad[at] = still
         return {name: spread_out(frame[name], at, made[name]) for name in frame}, bad
+
+    def _donors(self, here: Frame, asked: Asked, donors: Frame, rows: Ints, rng: np.random.Generator) -> Ints:
+        """For each row another at random; one that has the value that is asked for, where there is any."""
+        drawn = rows[rng.integers(0, len(rows), rows_of(here))]
+        for name, off in asked.missed(here, self.grids).items():
+            if name not in asked.pinned or name not in donors or not off.any():
+                continue
+            pool = Values(pc.unique(asked.pinned[name]))
+            wanted, have = pool.codes(asked.pinned[name]), pool.codes(donors[name].take(pa.array(rows)))
+            order = np.argsort(have, kind="stable")
+            first, last = (np.searchsorted(have[order], wanted, side) for side in ("left", "right"))
+            place = first + (rng.random(len(wanted)) * (last - first)).astype(np.int64)
+            fits = off & (last > first)
+            drawn = np.where(fits, rows[order[np.minimum(place, len(order) - 1)]], drawn)
+        return drawn
 
     def _behind(self, frame: Frame, asked: Asked) -> dict[str, Flags]:
         """For each free column behind a rule that is broken the rows in which it is."""
@@ -162,7 +185,10 @@ class Settling:
         frame = self.decode(free, rng)
         wanted = self._wanted(frame, asked, rng)
         if wanted:
-            frame = self._met(free, frame, wanted, asked, rng)
+            frame = self._met(free, frame, wanted, asked, rng, firm=False)
+            if any(off.any() for off in asked.missed(frame, self.grids).values()):
+                free = {name: frame[name] for name in free}
+                frame = self._met(free, frame, self._wanted(frame, asked, rng), asked, rng, firm=True)
         return frame, self._bad(frame, asked)
 
     def _first(self, free: Frame, asked: Asked, rng: np.random.Generator) -> Frame:
@@ -200,11 +226,14 @@ class Settling:
                 wanted[name] = new
         return wanted
 
-    def _met(self, free: Frame, frame: Frame, wanted: Frame, asked: Asked, rng: np.random.Generator) -> Frame:
+    def _met(
+        self, free: Frame, frame: Frame, wanted: Frame, asked: Asked, rng: np.random.Generator, firm: bool
+    ) -> Frame:
         """Backwards through the steps: what is wanted of a column becomes what is wanted of those behind it."""
-        free, frame, wanted = dict(free), dict(frame), dict(wanted)
-        given = self._given(asked, rows_of(frame))
-        for step in reversed(self.steps):
+        free, wanted = dict(free), dict(wanted)
+        frame = frame | {name: pc.coalesce(array, frame[name]) for name, array in wanted.items()}
+        given = self._given(asked, rows_of(frame), firm)
+        for step in self._backwards(given, rows_of(frame)):
             asks = {name: wanted[name] for name in step.makes if name in wanted}
             if not asks:
                 continue
@@ -215,10 +244,23 @@ class Settling:
                     moved = ~pc.equal(array, frame[name]).fill_null(False).to_numpy(zero_copy_only=False)
                     before = wanted.get(name, pa.nulls(len(array), array.type))
                     wanted[name] = replaced(before, moved, array)
+                if name in self.kept:
+                    given.hold(name, ~pc.equal(array, frame[name]).fill_null(True).to_numpy(zero_copy_only=False))
                 frame[name] = array
         return self.decode(free, rng)
 
-    def _given(self, asked: Asked, n: int) -> Given:
+    def _backwards(self, given: Given, n: int) -> Iterator[Step]:
+        """Each step after all that need what it makes; among others those first that have least to move."""
+        loose = {id(s): np.sum([given.movable(name, n).mean() for name in s.needs]) for s in self.steps}
+        left = list(self.steps)
+        while left:
+            needed = {name for step in left for name in step.needs}
+            ready = [step for step in reversed(left) if not needed & set(step.makes)]
+            step = min(ready, key=lambda step: float(loose[id(step)]))
+            left.remove(step)
+            yield step
+
+    def _given(self, asked: Asked, n: int, firm: bool) -> Given:
         """What may not be moved: values that were asked for, and ranges."""
         extents = dict(self.extents)
         fixed = {name: there(values) for name, values in asked.pinned.items()}
@@ -228,15 +270,15 @@ class Settling:
                 continue
             low, high = extents.get(name, (-np.inf, np.inf))
             extents[name] = max(low, wish.low), min(high, wish.high)
-        return Given(fixed, extents)
+        return Given(fixed, extents, firm)
 
     def _refusal(self, frame: Frame, asked: Asked, bad: Flags) -> Rejected:
         """Names what could not be had together."""
         at = pa.array(np.flatnonzero(bad))
         some = {name: array.take(at) for name, array in frame.items()}
-        rules = [self.told(form) for form in self.forms if broken(form, some, self.grids).any()]
         off = [name for name, rows in asked.take(at).missed(some, self.grids).items() if rows.any()]
-        rules += [self._rule_of(self.maker[name]) for name in off if name in self.maker]
+        rules = [self._rule_of(self.maker[name]) for name in off if name in self.maker]
+        rules += [self.told(form) for form in self.forms if broken(form, some, self.grids).any()]
         what = f" of {', '.join(repr(name) for name in off)}" if off else ""
         named = f" The rule is {rules[0]!r}." if rules else ""
         return Rejected(

@@ -27,11 +27,16 @@ CERTAIN = 0.9995  # share of rows in which a found rule must hold to leave its c
 class Given:
     """What is asked of some rows while a step's columns are put back."""
 
-    pinned: Mapping[str, Flags]  # of columns: rows in which their value may not be changed
+    pinned: dict[str, Flags]  # of columns: rows in which their value may not be changed
     limits: Mapping[str, tuple[float, float]]  # of numbers and times: lowest and highest, in natural units
+    firm: bool = False  # columns are moved only where there is no other way
 
     def take(self, rows: Ints) -> Given:
-        return Given({name: fixed[rows] for name, fixed in self.pinned.items()}, self.limits)
+        return Given({name: fixed[rows] for name, fixed in self.pinned.items()}, self.limits, self.firm)
+
+    def hold(self, name: str, moved: Flags) -> None:
+        """A column that was moved for one rule is not moved back for another."""
+        self.pinned[name] = self.pinned[name] | moved if name in self.pinned else moved
 
     def movable(self, name: str, n: int) -> Flags:
         fixed = self.pinned.get(name)
