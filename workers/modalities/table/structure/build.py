@@ -59,8 +59,8 @@ class Table:
         return float(f"{natural.std() if len(natural) else 0.0:.3g}")
 
 
-def judged(forms: Sequence[Form], names: Sequence[str], table: Table) -> dict[int, float]:
-    """For each rule the share of training rows that meet it. Raises Rejected where more than TOLERATED break it, and
+def judged(forms: Sequence[Form], names: Sequence[str], table: Table, tolerated: float = TOLERATED) -> dict[int, float]:
+    """For each rule the share of training rows that meet it. Raises Rejected where more than `tolerated` break it, and
     for columns whose numbers cannot be counted exactly."""
     held: dict[int, Flags] = {}
     for form in forms:
@@ -75,11 +75,11 @@ def judged(forms: Sequence[Form], names: Sequence[str], table: Table) -> dict[in
         held[form.rule] = held.get(form.rule, np.ones(table.rows, bool)) & ~_broken(form, table)
     shares = {rule: float(met.mean()) if len(met) else 1.0 for rule, met in held.items()}
     for rule, share in shares.items():
-        if share < 1 - TOLERATED:
+        if share < 1 - tolerated:
             raise Rejected(
                 "constraint_violated",
                 f"{percent(1 - share)} of the training rows break the rule {names[rule]!r}; "
-                f"up to {percent(TOLERATED)} may. Correct the rows, or the rule.",
+                f"up to {percent(tolerated)} may. Correct the rows, or the rule.",
             )
     return shares
 

@@ -80,13 +80,15 @@ class Structure:
         constraints: Sequence[Mapping[str, Any]],
         rng: np.random.Generator,
         search: bool = True,
+        tolerated: float = build.TOLERATED,
     ) -> Structure:
-        """Of training rows in storage types. `search` also for rules that nobody stated. Raises Rejected."""
+        """Of training rows in storage types. `search` also for rules that nobody stated. Raises Rejected, also where
+        more than this share of the rows breaks a stated rule."""
         frame = {name: table[name].combine_chunks() for name in table.column_names}
         counted = grids(columns, frame)
         known = build.Table({c["name"]: c for c in columns}, frame, counted, rng, {c["name"] for c in columns})
         stated, names = _stated(constraints, columns)
-        held = build.judged(stated, names, known)
+        held = build.judged(stated, names, known, tolerated)
         steps = build.steps_of(stated, names, held, known)
         bounds = build.bounds(stated, counted)
         unique = build.unique(stated, known, bounds)
