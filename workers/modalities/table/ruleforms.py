@@ -271,9 +271,11 @@ class _Reader:
 
 
 def _each_once(names: list[str]) -> list[str]:
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise Refused(f"Column {twice[:60]!r} is named twice.")
+    seen = set[str]()
+    for name in names:
+        if name in seen:
+            raise Refused(f"Column {name[:60]!r} is named twice.")
+        seen.add(name)
     return names
 
 

@@ -1,5 +1,6 @@
 """Rules judged against a schema before anything is trained: by path, and by a sentence that names what is wrong."""
 
+import time
 from typing import Any
 
 import pytest
@@ -184,3 +185,44 @@ def test_every_wrong_rule_has_an_error_of_its_own() -> None:
 def test_what_is_no_rule_is_no_rule(rule: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         parsed([rule])
+
+
+def many(n: int) -> dict[str, Any]:
+    return {"columns": [column(f"x{i}", "integer", "int64") for i in range(n)]}
+
+
+def sums(rules: int, parts: int) -> list[dict[str, Any]]:
+    """Each total is a part of the next."""
+    return [
+        {"kind": "sum", "total": f"x{i}", "parts": [f"x{j}" for j in range(i + 1, i + 1 + parts)]}
+        for i in range(rules)
+    ]  # fmt: skip
+
+
+def test_rules_tied_closely_to_each_other_are_judged_at_once() -> None:
+    start = time.process_time()
+    check_constraints(many(100), sums(38, 50))
+    chain = " < ".join(f"x{i}" for i in range(150))
+    check_constraints(many(200), [{"kind": "expression", "expression": chain}] * 6)
+    assert time.process_time() - start < 2
+
+
+def test_a_circle_through_many_rules_is_found_and_told_in_short() -> None:
+    ring = [{"kind": "inequality", "low": f"x{i}", "high": f"x{(i + 1) % 60}"} for i in range(60)]
+    with pytest.raises(InvalidRequest) as found:
+        check_constraints(many(60), ring)
+    assert len(found.value.errors) == 60
+    assert all(len(error["message"]) < 300 for error in found.value.errors)
+
+
+def test_a_bound_is_followed_along_orders_however_they_are_listed() -> None:
+    orders = [{"kind": "inequality", "low": f"x{i}", "high": f"x{i + 1}"} for i in reversed(range(50))]
+    ends = [{"kind": "range", "column": "x0", "minimum": 5}, {"kind": "range", "column": "x50", "maximum": 4}]
+    with pytest.raises(InvalidRequest, match="contradicts '5 <= x0'"):
+        check_constraints(many(51), [*orders, *ends])
+
+
+def test_rules_that_name_more_columns_than_can_be_judged_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="2000 columns in all") as found:
+        check_constraints(many(100), sums(50, 50))
+    assert found.value.errors[0]["path"] == "config.constraints[39]"
