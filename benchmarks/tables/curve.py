@@ -3,6 +3,7 @@
 Ours has a schedule that ends with its steps, so its points are shares of the steps that a preset takes."""
 
 from pathlib import Path
+from typing import Any
 
 from benchmarks.tables.running import Desk, Run, lines, run_all
 
@@ -16,15 +17,15 @@ def curve(sets: list[str], models: list[str], seeds: list[int], budgets: list[fl
     peers = [model for model in models if model not in ours and model not in free]
     whole = [Run(name, model, seed) for name in sets for model in (*free, *ours) for seed in seeds]
     run_all(whole, out, desk)
-    steps = {(line["set"], line["model"]): line["notes"]["steps"] for line in lines(out) if line["model"] in ours}
-    run_all(
-        [
-            Run(name, f"{model}:{max(1, round(number * share))}", seed)
-            for (name, model), number in steps.items()
-            for share in SHARES
-            for seed in seeds
-        ],
-        out,
-        desk,
-    )
+    run_all(shorter(lines(out), sets, ours), out, desk)
     run_all([Run(s, model, seed, cap) for cap in budgets for s in sets for model in peers for seed in seeds], out, desk)
+
+
+def shorter(done: list[dict[str, Any]], sets: list[str], ours: list[str]) -> list[Run]:
+    """For each whole run of ours in the file, the same with shares of its steps."""
+    whole = [line for line in done if line["model"] in ours and line["set"] in sets]
+    return [
+        Run(line["set"], f"{line['model']}:{max(1, round(line['notes']['steps'] * share))}", line["seed"])
+        for share in SHARES
+        for line in whole
+    ]

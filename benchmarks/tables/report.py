@@ -25,7 +25,8 @@ def tables(lines: Iterable[Line]) -> str:
             if (name, model) in figures]  # fmt: skip
     whole = [medians(model, figures) for model in models]
     note = (
-        "~ stopped before its 300 epochs: CPU s are its mean epoch times 300, the other figures are as it stood then."
+        "~ stopped after so many of its 300 epochs: CPU s are an estimate, its mean epoch times 300. Its other figures "
+        "are those of that moment, not of its defaults; the medians and the last column leave them out."
     )
     return "\n".join([heading(EACH), *rows, "", note, "", heading(MEDIANS), *whole])
 
@@ -52,7 +53,7 @@ def training_seconds(line: Line) -> float:
     return float(line["notes"].get("estimated_cpu_seconds") or line["cpu_seconds"]["train"])
 
 
-def estimated(line: Line) -> bool:
+def cut_short(line: Line) -> bool:
     return bool(line["notes"].get("capped"))
 
 
@@ -61,13 +62,15 @@ def summary(lines: list[Line]) -> Figures:
               for name in ("shape", "trend", "c2st_auc", "tstr", "trtr", "dcr_share", "copies_x")}  # fmt: skip
     gap = median(line["judge"]["trtr"] - line["judge"]["tstr"] for line in lines)
     sampling = median(line["cpu_seconds"]["sample"] for line in lines)
-    return judged | {"gap": gap, "train": median(map(training_seconds, lines)), "sample": sampling}
+    cut = float(any(map(cut_short, lines)))
+    return judged | {"cut": cut, "gap": gap, "train": median(map(training_seconds, lines)), "sample": sampling}
 
 
 def each(name: str, model: str, own: Figures, lines: list[Line]) -> str:
     line = lines[0]
-    mark = "~" if any(map(estimated, lines)) else ""
-    seconds = "" if model in ("real", "independent") else f"{mark}{own['train']:,.0f}"
+    seconds = "" if model in ("real", "independent") else f"{own['train']:,.0f}"
+    if own["cut"]:
+        seconds = f"~{seconds} ({median(one['notes']['epochs'] for one in lines):.0f} epochs)"
     cells = [f"{name} ({line['rows']:,} x {line['columns']})", model, str(len(lines)), seconds]
     cells += [short(own["shape"]), short(own["trend"]), short(own["c2st_auc"], 4 if own["c2st_auc"] > 0.9985 else 3)]
     cells += [f"- / {short(own['trtr'])}" if model == "real" else f"{short(own['tstr'])} / {short(own['trtr'])}"]
@@ -78,6 +81,7 @@ def each(name: str, model: str, own: Figures, lines: list[Line]) -> str:
 
 def medians(model: str, figures: dict[tuple[str, str], Figures]) -> str:
     names = [name for name, one in figures if one == model]
+    whole = [name for name in names if not figures[name, model]["cut"]]
     real, ctgan, argn = (
         {name: figures[name, other] for name in names if (name, other) in figures}
         for other in ("real", "ctgan", "tabularargn")
@@ -90,27 +94,30 @@ def medians(model: str, figures: dict[tuple[str, str], Figures]) -> str:
     def own(figure: str) -> Callable[[str], float]:
         return lambda name: figures[name, model][figure]
 
-    def against(other: dict[str, Figures], figure: str) -> float | None:
-        return over(lambda name: figures[name, model][figure] / other[name][figure], other)
+    def against(other: dict[str, Figures], figure: str, sets: list[str]) -> float | None:
+        return over(lambda name: figures[name, model][figure] / other[name][figure], [s for s in sets if s in other])
 
     idle = model in ("real", "independent")
-    cells = [model, str(len(names)), short(over(own("c2st_auc"), names))]
+    cells = [model, str(len(whole)), short(over(own("c2st_auc"), whole))]
     cells += [
-        short(against(real, "trend"), 4),
-        short(against(real, "shape"), 4),
-        "" if model == "real" else short(over(own("gap"), names), 4),
+        short(against(real, "trend", whole), 4),
+        short(against(real, "shape", whole), 4),
+        "" if model == "real" else short(over(own("gap"), whole), 4),
     ]
-    cells += ["", ""] if model == "real" else [short(over(own(one), names)) for one in ("dcr_share", "copies_x")]
-    cells += ["", "", ""] if idle else [*(short(against(o, "train")) for o in (ctgan, argn)), lead(model, figures)]
+    cells += ["", ""] if model == "real" else [short(over(own(one), whole)) for one in ("dcr_share", "copies_x")]
+    cells += (
+        ["", "", ""] if idle else [*(short(against(o, "train", names)) for o in (ctgan, argn)), lead(model, figures)]
+    )
     return row(cells)
 
 
 def lead(model: str, figures: dict[tuple[str, str], Figures]) -> str:
-    """On how many sets, of those where a peer was measured, the model is harder to tell from real than each peer."""
+    """On how many sets, of those where a peer was trained to its end, the model is harder to tell from real."""
     won, met = 0, 0
     for name in SETS:
-        rivals = [figures[name, peer]["c2st_auc"] for peer in PEERS if peer != model and (name, peer) in figures]
-        if rivals and (name, model) in figures:
+        met_here = [figures[name, peer] for peer in PEERS if peer != model and (name, peer) in figures]
+        rivals = [peer["c2st_auc"] for peer in met_here if not peer["cut"]]
+        if rivals and (name, model) in figures and not figures[name, model]["cut"]:
             met += 1
             won += figures[name, model]["c2st_auc"] < min(rivals)
     return f"{won} of {met}"

@@ -79,7 +79,7 @@ def execute(run: Run, desk: Desk) -> dict[str, Any]:
         command = [environments.python(where, desk.cache), "-m", f"benchmarks.tables.models.{program}"]
         command += ["--folder", name, "--model", run.model, "--rows", str(rows), "--seed", str(run.seed)]
         command += ["--cap", str(run.cap)] if run.cap else []
-        usage = measured(command, folder / "log", desk.threads, desk.limit)
+        usage = measured(command, folder / "training.log", desk.threads, desk.limit)
         without_metadata(folder / "synthetic.parquet")
         verdict = judged(run.set, folder, desk)
         cost: dict[str, Any] = json.loads((folder / "cost.json").read_text())
@@ -108,7 +108,7 @@ def measured(command: list[str], log: Path, threads: int, limit: float) -> Usage
             process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         why = f"stopped after {limit:.0f} s" if late else f"exit status {process.returncode}"
-        raise Failed(f"{why}: {log.read_text(errors='replace')[-2000:]}")
+        raise Failed(f"{log.stem} {why}: {log.read_text(errors='replace')[-2000:]}")
     wall = time.monotonic() - start
     return Usage(round(usage.ru_utime + usage.ru_stime, 2), round(wall, 2), round(usage.ru_maxrss / 1024, 1))
 

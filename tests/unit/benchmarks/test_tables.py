@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.tables.curve import shorter
 from benchmarks.tables.report import tables
 from benchmarks.tables.running import Desk, Failed, Run, lines, measured, run_all
 from benchmarks.tables.sets import split
@@ -66,13 +67,20 @@ def test_the_median_of_the_seeds_is_shown() -> None:
     assert shown[6] == ".610"
 
 
-def test_a_training_that_was_cut_short_counts_with_its_estimate() -> None:
+def test_a_training_that_was_cut_short_counts_with_its_estimated_cost_alone() -> None:
     short = line("ctgan", cap=150.0, capped=True, epochs=30, estimated_cpu_seconds=1000.0)
     markdown = tables([line("real"), short, line("mintage:draft", auc=0.55)])
-    assert cells(markdown, 0, "ctgan")[3] == "~1,000"
+    assert cells(markdown, 0, "ctgan")[3] == "~1,000 (30 epochs)"
+    assert cells(markdown, 1, "ctgan")[1:3] == ["0", ""]
     ours = cells(markdown, 1, "mintage:draft")
     assert ours[8] == ".010"  # 10 of 1,000 CPU seconds
-    assert ours[10] == "1 of 1"
+    assert ours[10] == "0 of 0"
+
+
+def test_a_model_leads_where_it_is_harder_to_tell_than_every_peer() -> None:
+    peers = [line("tabularargn", auc=0.61), line("tvae", auc=0.9)]
+    assert cells(tables([*peers, line("mintage:draft", auc=0.60)]), 1, "mintage:draft")[10] == "1 of 1"
+    assert cells(tables([*peers, line("mintage:draft", auc=0.62)]), 1, "mintage:draft")[10] == "0 of 1"
 
 
 def test_the_longest_training_of_a_seed_is_the_one_shown() -> None:
@@ -90,10 +98,17 @@ def test_cpu_seconds_are_those_of_the_program(tmp_path: Path) -> None:
 
 
 def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match=r"(?s)exit status 3.*no luck"):
+    with pytest.raises(Failed, match=r"(?s)log exit status 3.*no luck"):
         measured([sys.executable, "-c", "print('no luck'); raise SystemExit(3)"], tmp_path / "log", threads=1, limit=60)
 
 
 def test_a_program_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="stopped after 1 s:"):
         measured([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log", threads=1, limit=1)
+
+
+def test_a_curve_of_ours_has_shares_of_the_steps_that_the_preset_took() -> None:
+    done = [line("mintage:draft", seed=2, steps=1600), line("tvae"), line("real")]
+    runs = shorter(done, ["adult"], ["mintage:draft"])
+    assert [run.model for run in runs] == [f"mintage:draft:{steps}" for steps in (50, 100, 200, 400, 800)]
+    assert {(run.set, run.seed, run.cap) for run in runs} == {("adult", 2, None)}
