@@ -37,16 +37,18 @@ def curves(lines: list[dict[str, Any]]) -> Points:
 
 def draw(name: str, points: Points, out: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    levels = {"real": "real rows that nobody trained on", "independent": "independent columns"}
-    for model, text in levels.items():
+    levels = {"real": ("real rows that nobody trained on", ":"), "independent": ("independent columns", "--")}
+    for model, (text, style) in levels.items():
         if model in points:
-            axes.axhline(points[model][0][1], color="grey", linestyle=":", label=text)
+            axes.axhline(points[model][0][1], color="grey", linestyle=style, label=text)
     for model in (one for one in COLOURS if one in points):
         x, y = zip(*points[model], strict=True)
         title = TITLES.get(model) or "Mintage, " + model.split(":")[1]
         axes.plot(x, y, marker="o", markersize=4, color=COLOURS[model], label=title)
     axes.set(xscale="log", xlabel="CPU seconds of training", ylabel="c2st_auc (0.5: cannot be told apart)", title=name)
     axes.set_ylim(0.48, 1.01)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
     out.mkdir(parents=True, exist_ok=True)
