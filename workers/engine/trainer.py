@@ -160,8 +160,8 @@ class Trainer:
         self.best.put_into(self.generator)
         self.best.put_into(self.ema)
         if self.judge is not None and self.settings.steps:
-            self.best = Best()
-            self.best.offer(self.ema, self.judge(self.ema, False), self.step)
+            step, self.best = self.best.step, Best()
+            self.best.offer(self.ema, self.judge(self.ema, False), step)
 
     def save(self, path: Path) -> None:
         checkpoints.save(self, path)

@@ -143,6 +143,54 @@ def test_times_are_learned_by_week_weekday_and_clock() -> None:
     assert pc.max(made).as_py() <= dt.datetime(2020, 3, 31)
 
 
+def test_times_under_a_range_of_a_day_do_not_heap_at_its_ends() -> None:
+    minutes = RNG.integers(0, 365 * 24 * 60, 6_000)
+    times = pa.array([dt.datetime(2021, 1, 1) + dt.timedelta(minutes=int(m)) for m in minutes])
+    field = Moment.fit(times, {"name": "x", "type": "datetime", "arrow": "timestamp[us]"})
+    low, high = dt.datetime(2021, 6, 1, 6), dt.datetime(2021, 6, 2, 5)
+    left = field.allowed(Range(low, high))
+    codes = field.encode([times])
+    codes = codes[left.share[codes[:, 0]] > 0]
+    made = pa.concat_arrays([field.decode(codes, RNG, left.within)[0] for _ in range(20)])
+    assert low <= pc.min(made).as_py() <= pc.max(made).as_py() <= high
+    assert pc.max(pc.value_counts(made).field(1)).as_py() < 0.05 * len(made)
+    whole = pa.concat_arrays([field.decode(field.encode([times]), RNG)[0] for _ in range(5)])
+    ends = (pc.min(times).as_py(), pc.max(times).as_py())
+    assert sum(pc.sum(pc.equal(whole, end)).as_py() for end in ends) < 20, "the first and the last are nobody's to tell"
+
+
+def test_a_place_can_be_asked_for_both_its_columns() -> None:
+    lat, lon = RNG.uniform(40, 50, 4_000).round(3), RNG.uniform(0, 10, 4_000).round(3)
+    pair = tuple({"name": n, "type": "float", "arrow": "double", "decimals": 3} for n in ("lat", "lon"))
+    field = Place.fit([pa.array(lat), pa.array(lon)], pair)  # type: ignore[arg-type]
+    one, two = field.allowed(Range(44, 46), 0), field.allowed(Range(2, 3), 1)
+    leaves = [(i, j) for i in range(field.sizes[0]) for j in range(field.sizes[1])]
+    codes = np.array(
+        [(i, j) for i, j in leaves if one.share[i] * two.share[i] * one.tables[0][i, j] * two.tables[0][i, j]]
+    )
+    made = field.decode(codes, RNG, (*one.within, *two.within))
+    assert pc.min(made[0]).as_py() >= 44
+    assert pc.max(made[1]).as_py() <= 3
+
+
+def test_numbers_of_which_a_few_rows_alone_have_one_are_not_learned(tmp_path: Path) -> None:
+    table = people(400).append_column("lone", pa.array([1.2345678, 2.3456789] + [None] * 398))
+    codec, _, codes = fitted(tmp_path, table)
+    made = codec.decode(codes, np.arange(len(codes), dtype=np.uint64), 0, RNG)
+    assert made["lone"].null_count == len(codes)
+    assert "1.2345678" not in json.dumps(codec.to_json()["fields"])
+
+
+def test_a_number_far_from_all_others_is_not_repeated() -> None:
+    values = np.append(RNG.integers(0, 100, 2_000), 987_654_321)
+    field, array = number(values)
+    made = there_and_back(field, *[array] * 1)[0].to_numpy()
+    assert (
+        np.array([field.decode(field.encode([array]), RNG)[0].to_numpy() for _ in range(5)]) == 987_654_321
+    ).sum() < 3
+    assert made.min() >= 0
+
+
 def test_dates_that_are_missing_stay_missing() -> None:
     dates = pa.array([None if i % 5 == 0 else dt.date(2021, 1, 1) + dt.timedelta(days=i % 17) for i in range(3_000)])
     field = Moment.fit(dates, {"name": "x", "type": "date", "arrow": "date32[day]"})

@@ -337,6 +337,24 @@ def test_values_are_written_to_csv_as_the_upload_wrote_them(tmp_path: Path) -> N
     assert all(pattern.fullmatch(line) for line in lines), lines[:3]
 
 
+def test_rules_go_to_another_device_with_the_generator(tmp_path: Path) -> None:
+    import torch
+
+    _, dataset = ingest(tmp_path, "t.parquet", people(400))
+    generator = MODALITY.training(dataset, config(), "cpu").trainer.generator
+    assert generator.rules.tables  # type: ignore[union-attr]
+    latent = torch.zeros(4, generator.shape.levels, device="meta")  # type: ignore[union-attr]
+    assert generator.to("meta")(latent).device.type == "meta"
+
+
+def test_a_small_table_is_not_learned_by_heart(tmp_path: Path) -> None:
+    rows_ = {f"c{i}": RNG.choice(list("abcde"), 90) for i in range(10)}
+    _, dataset = ingest(tmp_path, "t.csv", csv(**rows_))
+    made = trained(dataset, tmp_path / "model", steps=1_500).table(0, 2_000, 0, {})
+    real = set(zip(*rows_.values(), strict=True))
+    assert np.mean([row in real for row in zip(*(c.to_pylist() for c in made.columns), strict=True)]) < 0.1
+
+
 def test_fewer_than_ten_rows_cannot_be_trained_on(tmp_path: Path) -> None:
     _, dataset = ingest(tmp_path, "t.csv", csv(a=range(9), b=range(9)))
     with pytest.raises(Rejected) as refused:

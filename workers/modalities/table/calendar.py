@@ -27,7 +27,7 @@ class Moment:
     day: Number
     weekday: bool
     clock: Number | None
-    ends: tuple[int, int]  # first and last value, days of a date or microseconds of a time
+    ends: tuple[int, int]  # first and last day
     columns: tuple[str, ...] = field(init=False)
     sizes: list[int] = field(init=False)
 
@@ -49,7 +49,7 @@ class Moment:
             Number.fit(pa.array(counted, mask=gone), _plain(column)),
             weekday,
             Number.fit(pa.array(clock[~gone]), _plain(column)) if timed else None,
-            _ends(days[~gone], clock[~gone], pa.types.is_date(array.type)),
+            (int(there.min()), int(there.max())),
         )
 
     def encode(self, arrays: Sequence[pa.Array]) -> Ints:
@@ -68,17 +68,39 @@ class Moment:
         (counted,) = self.day.decode(codes[:, :at], rng, within and within[0])
         gone = missing(counted)
         days = counted.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        low, high = self._between(within[1] if within else (None, None))
         if self.weekday:
-            days = days * 7 + MONDAY + codes[:, at]
+            monday = days * 7 + MONDAY
+            days = _within_week(monday, monday + codes[:, at], low // DAY, high // DAY, rng)
+        days = np.clip(days, low // DAY, high // DAY)
+        if pa.types.is_date(storage_type(self.column)):
+            return [pa.array(days.astype(np.int32), pa.int32(), mask=gone).cast(pa.date32())]
         micros = days * DAY
         if self.clock:
-            micros += self.clock.decode(codes[:, at + self.weekday :], rng)[0].to_numpy().astype(np.int64)
-        low, high = within[1] if within else (None, None)
-        if pa.types.is_date(storage_type(self.column)):
-            days = _clipped(days, self.ends, low, high, DAY)
-            return [pa.array(days.astype(np.int32), pa.int32(), mask=gone).cast(pa.date32())]
-        micros = _clipped(micros, self.ends, low, high, 1)
-        return [pa.array(micros, pa.int64(), mask=gone).cast(pa.timestamp("us"))]
+            clock = self.clock.decode(codes[:, at + self.weekday :], rng)[0].to_numpy().astype(np.int64)
+            micros += self._within_day(clock, days, low, high, rng)
+        return [pa.array(np.clip(micros, low, high), pa.int64(), mask=gone).cast(pa.timestamp("us"))]
+
+    def _between(self, asked: tuple[int | None, int | None]) -> tuple[int, int]:
+        """First and last microsecond: of the column, and of what a condition leaves of it."""
+        first, last = self.ends
+        low, high = first * DAY, (last + 1) * DAY - 1
+        low = low if asked[0] is None else max(low, asked[0])
+        return low, max(low, high if asked[1] is None else min(high, asked[1]))
+
+    def _within_day(self, clock: Ints, days: Ints, low: int, high: int, rng: np.random.Generator) -> Ints:
+        """The time of day, drawn anew where it lies before the first or after the last moment."""
+        if self.clock is None:
+            return clock
+        bad = np.flatnonzero((days * DAY + clock < low) | (days * DAY + clock > high))
+        least = self.clock.table.rank(float(low % DAY - self.clock.base), "left")
+        most = self.clock.table.rank(float(high % DAY - self.clock.base), "right")
+        start = np.where(days[bad] == low // DAY, least, 0.0)
+        stop = np.where(days[bad] == high // DAY, most, 1.0)
+        drawn = self.clock.table.draw(start + rng.random(len(bad)) * np.maximum(stop - start, 0) * (1 - 1e-12))
+        out = clock.copy()
+        out[bad] = drawn.astype(np.int64) + self.clock.base
+        return out
 
     def allowed(self, condition: Any, axis: int = 0) -> Allowed:
         """A range leaves whole weeks; decoding keeps to the range within the first and the last."""
@@ -146,13 +168,10 @@ def _split(array: pa.Array) -> tuple[Ints, Ints]:
     return micros // DAY, micros % DAY
 
 
-def _ends(days: Ints, clock: Ints, date: bool) -> tuple[int, int]:
-    values = days if date else days * DAY + clock
-    return int(values.min()), int(values.max())
-
-
-def _clipped(values: Ints, ends: tuple[int, int], low: int | None, high: int | None, unit: int) -> Ints:
-    """Between the column's ends, and between those of a condition (in microseconds)."""
-    first = ends[0] if low is None else max(ends[0], -(-low // unit))
-    last = ends[1] if high is None else min(ends[1], high // unit)
-    return np.clip(values, first, max(first, last))
+def _within_week(monday: Ints, days: Ints, first: int, last: int, rng: np.random.Generator) -> Ints:
+    """Days, drawn anew within their week where they lie before the first or after the last."""
+    bad = np.flatnonzero((days < first) | (days > last))
+    low, high = np.maximum(monday[bad], first), np.minimum(monday[bad] + 6, last)
+    out = days.copy()
+    out[bad] = low + np.floor(rng.random(len(bad)) * np.maximum(high - low + 1, 1)).astype(np.int64)
+    return out

@@ -15,7 +15,7 @@ from workers.modalities.table.calendar import Moment
 from workers.modalities.table.conditions import OneOf
 from workers.modalities.table.fields import Allowed, Bools, Column, Field, Floats, Ints, missing
 from workers.modalities.table.levels import Levels
-from workers.modalities.table.numbers import Number
+from workers.modalities.table.numbers import SHARED, Number
 from workers.modalities.table.places import Place
 from workers.modalities.table.structure import Structure
 from workers.modalities.table.writing import storage_type
@@ -266,7 +266,7 @@ def fit(
 
 
 def _fields(columns: list[Column], arrays: Mapping[str, pa.Array], max_levels: int) -> list[Field]:
-    filled = [column for column in columns if arrays[column["name"]].null_count < len(arrays[column["name"]])]
+    filled = [column for column in columns if _filled(arrays[column["name"]]) >= (1 if "levels" in column else SHARED)]
     limit = _level_limit([column for column in filled if "levels" in column], max_levels)
     pairs = _places(filled)
     second = {b["name"] for _, b in pairs.values()}
@@ -289,6 +289,10 @@ def _places(columns: list[Column]) -> dict[str, tuple[Column, Column]]:
         if geo.get("role") == "latitude" and geo.get("with") in plain:
             out[column["name"]] = (column, plain[geo["with"]])
     return out
+
+
+def _filled(array: pa.Array) -> int:
+    return len(array) - int(array.null_count)
 
 
 def _field(column: Column, array: pa.Array, limit: int) -> Field:

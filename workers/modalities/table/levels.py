@@ -42,7 +42,8 @@ class Levels:
         full = cls(column, [], [], 0)
         counts = np.bincount(full._positions(array), minlength=full.universe)[: full.universe]
         order = np.argsort(-counts, kind="stable")
-        order = order[(counts[order] >= least_rows(column)) | ((order == full.null) & (counts[order] > 0))]
+        often = order[(counts[order] >= least_rows(column)) | ((order == full.null) & (counts[order] > 0))]
+        order = often if len(often) else order[: max(1, np.count_nonzero(counts))]  # they are published: of more rows
         alone = len(order) if len(order) <= limit else limit // 2
         together = max(2, int(np.ceil(np.sqrt(len(order) - alone)))) if len(order) > alone else 1
         return cls(column, order.tolist(), counts[order].tolist(), alone, together)
@@ -131,7 +132,8 @@ class Levels:
         if len(self.kept) > 1:  # missing only where nothing else is known
             counts[np.array(self.kept) == self.null] = 0
         edges = np.cumsum(counts / counts.sum())
-        return np.minimum(np.searchsorted(edges, (np.arange(n) + 0.5) / n, side="right"), len(counts) - 1)
+        u = (np.random.default_rng(n).permutation(n) + 0.5) / n  # in no order: rows may be sorted
+        return np.minimum(np.searchsorted(edges, u, side="right"), len(counts) - 1)
 
     def _split(self, place: Ints) -> Ints:
         if len(self.sizes) == 1:

@@ -90,6 +90,7 @@ class Heads(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(variables), 1, self.size))
         self.tables = nn.Parameter(tables)
         self.register_buffer("rows", rows, persistent=False)
+        self._begins: list[list[int]] = rows.tolist()  # the same for who would otherwise wait for the device
         blank = (torch.arange(self.size)[None] >= torch.tensor(self.sizes)[:, None]).float() * -1e4
         self.register_buffer("blank", blank.unsqueeze(1), persistent=False)
         if start is not None:
@@ -130,7 +131,7 @@ class Heads(nn.Module):
 
     def table(self, slot: int, r: int, height: int) -> Tensor:
         """(height, levels) of a table of the r-th variable."""
-        begin = int(self.rows[slot, r])
+        begin = self._begins[slot][r]
         return self.tables[begin : begin + height, : self.sizes[r]]
 
 
@@ -159,6 +160,12 @@ class Generator(nn.Module):
         self.place = {j: (head, r) for head in self._heads() for r, j in enumerate(head.variables)}
         self.register_buffer("parents", _parents(shape), persistent=False)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Generator:
+        """The rules go to another device with the rest."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.rules = Rules(self.rules.pairs, [fn(table) for table in self.rules.tables])
+        return self
+
     def _heads(self) -> list[Heads]:
         return [head for head in self.heads if isinstance(head, Heads)]
 
@@ -178,8 +185,8 @@ class Generator(nn.Module):
         if fixed is not None:
             later = e * fixed.unsqueeze(2)
             known = known + later.sum(1, keepdim=True) - torch.cumsum(later, 1)
-        h = F.silu(torch.baddbmm(self.enter_bias, known.transpose(0, 1), self.enter))
-        h = h + F.silu(torch.baddbmm(self.hidden_bias, h, self.hidden))
+        h = F.relu(torch.baddbmm(self.enter_bias, known.transpose(0, 1), self.enter))
+        h = h + F.relu(torch.baddbmm(self.hidden_bias, h, self.hidden))
         if rng is not None and self.shape.dropout:
             h = h * self._kept(h.shape, rng, self.shape.dropout)
         at = self._at(codes.T)
@@ -238,8 +245,8 @@ class Generator(nn.Module):
         return torch.cat(drawn, 1) if drawn else latent
 
     def _logits(self, j: int, known: Tensor, drawn: list[Tensor], guess: Tensor, codes: Tensor) -> Tensor:
-        h = F.silu(torch.addmm(self.enter_bias[j], known, self.enter[j]))
-        h = h + F.silu(torch.addmm(self.hidden_bias[j], h, self.hidden[j]))
+        h = F.relu(torch.addmm(self.enter_bias[j], known, self.enter[j]))
+        h = h + F.relu(torch.addmm(self.hidden_bias[j], h, self.hidden[j]))
         head, r = self.place[j]
         weight, bias = head.one(r)
         logits = torch.addmm(bias, h, weight)

@@ -43,8 +43,8 @@ class Quantiles:
         origin, step = _grid(values, decimals)
         x = np.round((values * scale - origin) / step) if step else values.astype(float)
         distinct, counts = np.unique(x, return_counts=True)
-        few = len(distinct) <= EXACT and counts.sum() >= SHARED * len(distinct)  # else a value is some row's own
-        low, high, mass = _pieces(distinct, counts, exact=bool(step) and few)
+        few = len(distinct) <= EXACT and bool((counts >= SHARED).all())  # else a value is some row's own
+        low, high, mass = _pieces(distinct, counts, exact=bool(step) and few, grid=bool(step))
         edges = np.concatenate([[0.0], np.cumsum(mass) / mass.sum()])
         edges[-1] = 1.0
         return cls(origin, step, scale, decimals, edges, low, high)
@@ -245,9 +245,10 @@ def _grid(values: Floats, decimals: int | None) -> tuple[float, float]:
     return float(whole[0]), float(max(step, 1))
 
 
-def _pieces(distinct: Floats, counts: NDArray[np.int64], exact: bool) -> tuple[Floats, Floats, Floats]:
+def _pieces(distinct: Floats, counts: NDArray[np.int64], exact: bool, grid: bool) -> tuple[Floats, Floats, Floats]:
     """Low and high value and mass of each piece: a piece of its own for each value that many rows share, runs of rarer
-    values cut into pieces of at least SHARED rows, so that no single row's value stands in the table."""
+    values cut into pieces of at least SHARED rows. These end half-way to the next value, so that but for the column's
+    own ends no single row's value stands in the table."""
     if exact:
         return distinct, distinct.copy(), counts.astype(float)
     least = max(SHARED, int(np.ceil(counts.sum() / PIECES)))
@@ -263,10 +264,11 @@ def _pieces(distinct: Floats, counts: NDArray[np.int64], exact: bool) -> tuple[F
     last = np.concatenate([first[1:], [len(distinct)]]) - 1
     mass = np.add.reduceat(counts, first).astype(float)
     low, high = distinct[first].astype(float), distinct[last].astype(float)
-    lonely = np.flatnonzero(mass < least)  # a few rare values between two shared ones: blurred up to half-way to those
-    low[lonely] = np.where(lonely > 0, (distinct[np.maximum(first[lonely] - 1, 0)] + low[lonely]) / 2, low[lonely])
-    after = np.minimum(last[lonely] + 1, len(distinct) - 1)
-    high[lonely] = (distinct[after] + high[lonely]) / 2
+    runs = np.flatnonzero(~((first == last) & (mass >= least)))
+    before = (distinct[np.maximum(first[runs] - 1, 0)] + low[runs]) / 2
+    after = (distinct[np.minimum(last[runs] + 1, len(distinct) - 1)] + high[runs]) / 2
+    low[runs] = np.where(first[runs] == 0, low[runs], np.floor(before) + 1 if grid else before)
+    high[runs] = np.where(last[runs] == len(distinct) - 1, high[runs], np.floor(after) if grid else after)
     return low, high, mass
 
 

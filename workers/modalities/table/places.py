@@ -82,8 +82,9 @@ class Place:
         out = []
         for axis, column in enumerate(self.pair):
             low, high = boxes[:, 2 * axis], boxes[:, 2 * axis + 1]
-            if within is not None and within[0] == axis:
-                low, high = np.clip(low, *within[1:]), np.clip(high, *within[1:])
+            for place, *ends in within or ():
+                if place == axis:
+                    low, high = np.clip(low, *ends), np.clip(high, *ends)
             values = low + rng.random(len(codes)) * (high - low)
             digits = column.get("decimals")
             values = values if digits is None else np.clip(np.round(values, digits), low, high)
@@ -108,7 +109,7 @@ class Place:
         gaps = [float(null and PATTERNS[gap][axis]) for gap in self.gaps]
         first = np.append(mass.sum(1) / np.maximum(total.sum(1), 1), gaps)
         second = np.vstack([share.reshape(self.groups, -1), np.ones((len(self.gaps), self.together))])
-        return Allowed(first, [second], (axis, low, high) if low <= high else None)
+        return Allowed(first, [second], ((axis, low, high),) if low <= high else None)
 
     def impossible(self) -> Bools | None:
         empty = (self.counts == 0).reshape(self.groups, self.together)

@@ -92,11 +92,15 @@ def _left(condition: Condition, columns: int) -> OneOf | Range | None:
 def _limit(out: Wishes, codec: Codec, place: int, name: str, condition: OneOf | Range) -> None:
     one, start = codec.fields[place], codec.starts[place]
     left = one.allowed(condition, one.columns.index(name))
-    out.shares[start] = _logits(left.share)
+    _add(out.shares, start, _logits(left.share))
     for i, table in enumerate(left.tables):
-        out.chains[start + 1 + i] = _logits(table)
-    if left.within is not None:
-        out.within[place] = left.within
+        _add(out.chains, start + 1 + i, _logits(table))
+    if left.within is not None:  # a place may be asked for both its columns
+        out.within[place] = (*out.within[place], *left.within) if place in out.within else left.within
+
+
+def _add(moves: dict[int, Tensor], j: int, logits: Tensor) -> None:
+    moves[j] = moves[j] + logits if j in moves else logits
 
 
 def _logits(share: Floats) -> Tensor:

@@ -32,6 +32,8 @@ from workers.modalities.table.writing import storage_type
 
 MIN_ROWS = 10
 VALIDATION, VALIDATION_MOST = 0.1, 8_000  # of the training rows, set aside to decide when to stop and what to keep
+FEW, TINY, TINY_STEPS = 500, 40, 25  # rows: below, more are set aside; below, none, and so few steps are made
+TOLD_APART = 500  # rows set aside that it takes to judge adversarial training; with fewer there is none
 JUDGED_ROWS = 20_000  # with 4,000 a classifier sees too little: adult's AUC comes out as .55, with 20,000 as .62
 FIXED_SHARE = 0.3  # of a batch has some columns fixed by the condition: more cost the whole, see docs/LOG.md
 SURE = 0.3  # share of a number's variance from which training starts from its guide, not its strongest predecessor
@@ -110,7 +112,7 @@ class TableTraining:
             generator,
             discriminator,
             self.rows.draw,
-            settings(self.plan, len(codes)),
+            settings(self.plan),
             seed=config.seed,
             device=device,
             auxiliary_loss=self._anchor,
@@ -193,7 +195,8 @@ class TableTraining:
         }
         kept = self.trainer.best.step
         stage = "likelihood" if kept <= self.plan.warm_steps else "adversarial"
-        made = {"preset": self.config.preset, "steps": self.trainer.step, "kept": {"step": kept, "stage": stage}}
+        judged = {"step": kept, "stage": stage} if len(self.validation) else None
+        made = {"preset": self.config.preset, "steps": self.trainer.step, "kept": judged}
         return {"modality": "table", **made, "rows": used, "structure": self.codec.structure.describe()} | figures
 
 
@@ -206,15 +209,19 @@ def planned(config: TableConfig, rows: int) -> Plan:
         share = plan.steps / (plan.steps + plan.warm_steps)
         adversarial = round(config.steps * share)
         plan = replace(plan, steps=adversarial, warm_steps=config.steps - adversarial)
-    return replace(plan, width=config.width or plan.width, batch=config.batch or plan.batch)
+    if rows < TINY:  # no row can be spared to say when they are known by heart
+        plan = replace(plan, warm_steps=min(plan.warm_steps, TINY_STEPS))
+    if rows * VALIDATION < TOLD_APART:
+        plan = replace(plan, steps=0)
+    batch = min(config.batch or plan.batch, max(32, rows))
+    return replace(plan, width=config.width or plan.width, batch=batch)
 
 
-def settings(plan: Plan, rows: int) -> Settings:
+def settings(plan: Plan) -> Settings:
     """Of the adversarial part."""
-    batch = min(256, max(32, rows))
     return Settings(
         steps=plan.steps,
-        batch=batch,
+        batch=plan.batch,
         lr_generator=(1e-3, 1e-4),
         lr_discriminator=(1e-3, 1e-4),
         gamma=(0.1, 0.1),
@@ -232,7 +239,8 @@ def settings(plan: Plan, rows: int) -> Settings:
 def _set_aside(n: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
     """Positions of the rows that are learned from, and of those that decide when to stop."""
     order = rng.permutation(n)
-    aside = min(int(n * VALIDATION), VALIDATION_MOST) if n >= 10 * MIN_ROWS else 0
+    share = VALIDATION if n >= FEW else 2 * VALIDATION
+    aside = min(int(n * share), VALIDATION_MOST) if n >= TINY else 0
     return np.sort(order[aside:]), np.sort(order[:aside])
 
 
