@@ -5,6 +5,7 @@ The predictions are fixed; what a step says of a code is a table that the genera
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,12 @@ from torch.nn import functional as F
 
 STEPS = 64  # into which predictions are cut
 FINE = 8  # steps to the width of a cell; so many beside it on either side as well
+
+
+class Codes(Protocol):
+    """The codes of some rows: each variable's (n,)."""
+
+    def __getitem__(self, j: int, /) -> Tensor: ...
 
 
 class Guiding(nn.Module):
@@ -49,7 +56,7 @@ class Guiding(nn.Module):
     def nothing(self, n: int) -> Tensor:
         return self.edges.new_zeros(n, len(self.coarse))
 
-    def learn(self, guess: Tensor, j: int, codes: Tensor) -> Tensor:
+    def learn(self, guess: Tensor, j: int, codes: Codes) -> Tensor:
         """Predictions (n, d) once variable j of the codes (v, n) is known."""
         for n in self._ends.get(j, ()) if guess.shape[1] else ():
             combined = codes[self.terms[n][0]]
@@ -58,7 +65,7 @@ class Guiding(nn.Module):
             guess = guess + F.embedding(combined, getattr(self, f"term{n}"))
         return guess
 
-    def step(self, j: int, guess: Tensor, codes: Tensor) -> Tensor | None:
+    def step(self, j: int, guess: Tensor, codes: Codes) -> Tensor | None:
         """The step (n,) of variable j's guide, if it has one."""
         if j in self._coarse:
             n = self._coarse[j]
