@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ENDS = ("min", "max", "above", "below")
 SETS = ("in", "share")
+HUGE = 1e300
 TOLERANCE = 1e-6  # by which shares may miss 1: people write .333
 FORMS = 'Write a value, {"in": [...]}, {"min": ..., "max": ...} or {"share": {"a value": 0.5, ...}}.'
 TURN = 2**64
@@ -104,7 +105,7 @@ def _shares(given: Sequence[tuple[Any, Any]], one: One, short: bool = False) -> 
         raise Objection("A value is given a share twice.")
     if not all(_is_number(share) and share > 0 for share in shares):
         raise Objection("Each share is a number above 0; leave out what should not occur.")
-    total = sum(shares)
+    total = sum(min(share, HUGE) for share in shares)  # JSON knows whole numbers beyond what can be divided
     if not abs(total - 1) <= TOLERANCE:
         raise Objection(f"The shares add up to {total:.6g}; together they are 1.")
     return Shares(values, tuple(share / total for share in shares))

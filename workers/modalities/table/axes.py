@@ -85,7 +85,10 @@ class Axis:
         if self.step:
             steps = x / self.step
             return (math.floor(steps) + 1 if way > 0 else math.ceil(steps) - 1) * self.step
-        found = math.nextafter(float(x), way * math.inf)
+        try:
+            found = math.nextafter(float(x), way * math.inf)
+        except OverflowError:
+            raise Objection("This is beyond what the column can hold.") from None
         if math.isinf(found):
             raise Objection("No number lies beyond this one.")
         return Fraction(found)

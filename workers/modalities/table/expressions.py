@@ -176,7 +176,10 @@ def moment(text: str) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise ExpressionError(f"{text[:40]!r} is no date of the form 2024-03-01 or 2024-03-01T12:30:00.") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        raise ExpressionError(f"{text[:40]!r} lies outside the years 1 to 9999 in universal time.") from None
 
 
 def seconds(value: datetime | date) -> float:
