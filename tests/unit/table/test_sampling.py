@@ -3,12 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from workers.modalities.table import kernels, sampling
 from workers.modalities.table.guiding import Guiding
 from workers.modalities.table.networks import NEVER, Generator, Rules, Shape, Start
+from workers.modalities.table.numbers import Number
 from workers.modalities.table.sampling import FastGenerator, Plan
 
 SIZES = [3, 9, 5, 16, 2, 70, 4]
@@ -135,3 +137,26 @@ def test_levels_are_picked_as_often_as_their_shares_say(levels: int) -> None:
 def test_steps_are_those_of_bucketize(edges: torch.Tensor) -> None:
     x = torch.cat([torch.randn(5_000) * 3, edges, edges + 1e-6, edges - 1e-6, torch.tensor([-1e30, 1e30])])
     assert torch.equal(kernels.stepper(edges)(x), torch.bucketize(x, edges))
+
+
+NUMBERS = {
+    "a grid": np.arange(4_000) % 400,
+    "spikes": np.where(np.arange(4_000) % 3, 0, np.arange(4_000)),
+    "a heavy tail": np.round(np.random.default_rng(0).lognormal(3, 2, 4_000)),
+    "one value": np.full(100, 7),
+    "continuous": np.random.default_rng(0).normal(size=4_000),
+    "decimals": np.round(np.random.default_rng(0).normal(size=4_000), 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_cells_values_are_those_at_its_ranks(name: str) -> None:
+    """Found by halving among the cell's own pieces, as by a search among all."""
+    column = {"name": "x", "type": "float", "arrow": "double", "nullable": False}
+    column |= {"decimals": None if name == "continuous" else 2}
+    number = Number.fit(pa.array(NUMBERS[name].astype(float)), column)
+    table, bounds = number.table, number.bounds
+    u = np.append(np.random.default_rng(1).random(50_000), [0.0, *table.edges[:-1], np.nextafter(1, 0)])
+    cell = np.searchsorted(table.edges[bounds], u, side="right") - 1
+    most = int(np.diff(bounds).max())
+    np.testing.assert_array_equal(table.draw(u, bounds[cell], most), table.draw(u))

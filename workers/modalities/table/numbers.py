@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,17 +70,45 @@ class Quantiles:
         inside = np.where(span > 0, inside, whole)
         return float((np.diff(self.edges) * inside).sum())
 
-    def draw(self, u: Floats) -> Floats:
-        """The values at ranks u."""
-        piece = np.clip(np.searchsorted(self.edges, u, side="right") - 1, 0, len(self.low) - 1)
-        width = self.edges[piece + 1] - self.edges[piece]
-        inside = np.clip((u - self.edges[piece]) / np.maximum(width, 1e-300), 0, 1 - 1e-9)
-        low, high = self.low[piece], self.high[piece]
+    def draw(self, u: Floats, piece: Ints | None = None, most: int = 0) -> Floats:
+        """The values at ranks u; each lies in one of the `most` pieces from `piece` on, if that is known."""
+        if piece is None:
+            piece = np.clip(np.searchsorted(self.edges, u, side="right") - 1, 0, len(self.low) - 1)
+        else:
+            piece = self._piece_at(u, piece, most)
+        if self.step and not self._span.any():
+            return self._single.take(piece)
+        inside = np.clip((u - self.edges.take(piece)) / self._width.take(piece), 0, 1 - 1e-9)
         if not self.step:
-            values: Floats = low + inside * (high - low)
+            values: Floats = self.low.take(piece) + inside * self._span.take(piece)
             return values if self.decimals is None else np.round(values, self.decimals)
-        out: Floats = (np.floor(low + inside * (high - low + 1)) * self.step + self.origin) / self.scale
+        return self._value(np.floor(self.low.take(piece) + inside * (self._span.take(piece) + 1)))
+
+    def _piece_at(self, u: Floats, piece: Ints, most: int) -> Ints:
+        """The last of `most` pieces from `piece` on that begins at or below u, by halving."""
+        bits = (most - 1).bit_length()
+        edges = np.append(self.edges, np.full(2**bits, np.inf))
+        for step in (2**bit for bit in reversed(range(bits))):
+            piece = piece + step * (edges.take(piece + step) <= u)
+        return piece
+
+    def _value(self, x: Floats) -> Floats:
+        """What the table counts as a value."""
+        out: Floats = (x * self.step + self.origin) / self.scale
         return out
+
+    @cached_property
+    def _span(self) -> Floats:
+        return self.high - self.low
+
+    @cached_property
+    def _width(self) -> Floats:
+        return np.maximum(np.diff(self.edges), 1e-300)
+
+    @cached_property
+    def _single(self) -> Floats:
+        """The value of each piece, where all have one."""
+        return self._value(self.low)
 
     def to_json(self) -> dict[str, Any]:
         lists = {name: getattr(self, name).tolist() for name in ("edges", "low", "high")}
@@ -139,13 +168,15 @@ class Number:
         return np.stack([first, np.where(gone, 0, cell % self.together)], 1)
 
     def decode(self, codes: Ints, rng: np.random.Generator, within: Any = None) -> list[pa.Array]:
-        cell = codes[:, 0] * self.together + (codes[:, 1] if len(self.sizes) > 1 else 0)
+        cell = codes[:, 0] * self.together + codes[:, 1] if len(self.sizes) > 1 else codes[:, 0]
         cell = np.minimum(cell, self.cells - 1)
         at = self.table.edges[self.bounds]
-        low, high = at[cell], at[cell + 1]
-        if within is not None:
-            low, high = np.clip(low, *within), np.clip(high, *within)
-        values = self.table.draw(low + rng.random(len(cell)) * (high - low) * (1 - 1e-12))
+        if within is None:
+            u = at.take(cell) + rng.random(len(cell)) * (np.diff(at) * (1 - 1e-12)).take(cell)
+            values = self.table.draw(u, self.bounds.take(cell), int(np.diff(self.bounds).max()))
+        else:
+            low, high = np.clip(at[cell], *within), np.clip(at[cell + 1], *within)
+            values = self.table.draw(low + rng.random(len(cell)) * (high - low) * (1 - 1e-12))
         gone = codes[:, 0] == self.groups if self.hole else None
         return [from_floats(values, self.base, self.column, gone)]
 
