@@ -163,6 +163,9 @@ class Watched:
         self.asked.append(count)
         return self.model.table(start, count, seed, conditions)
 
+    def refuse_beyond(self, count: int) -> None:
+        self.model.refuse_beyond(count)
+
 
 def test_memory_does_not_grow_with_the_rows(
     made: tuple[Dataset, TableSampler, Path], monkeypatch: pytest.MonkeyPatch
@@ -316,3 +319,16 @@ def test_any_rows_of_the_parts_can_be_read(tmp_path: Path) -> None:
 def test_the_door_loads_a_model_from_its_files(made: tuple[Dataset, TableSampler, Path]) -> None:
     found = MODALITY.augmenter(made[0], made[2] / "model", "cpu", WISH)
     assert found.rows == augmenter(made).rows
+
+
+def test_more_rows_than_can_be_told_apart_are_refused_before_any_is_made(tmp_path: Path) -> None:
+    table = people(400).append_column("seat", pa.array(np.random.default_rng(2).permutation(2_000)[:400]))
+    _, dataset = ingest(tmp_path, "seats.parquet", table, types={"seat": "integer"})
+    model = trained(dataset, tmp_path / "model", constraints=[{"kind": "unique", "columns": ["seat"]}])
+    most = model.codec.structure.capacity
+    assert most is not None
+    wish = WISH | {"method": "enlarge", "target": None}
+    assert TableAugmenter(dataset, model, wish | {"count": most}).made == most
+    with pytest.raises(Rejected) as refused:
+        TableAugmenter(dataset, model, wish | {"count": most + 1})
+    assert refused.value.code == "too_many_unique_rows"

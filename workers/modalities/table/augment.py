@@ -33,6 +33,9 @@ class Rows(Protocol):
     def table(self, start: int, count: int, seed: int, conditions: Mapping[str, Any]) -> pa.Table:
         """Rows in storage types. What they are depends on the arguments alone; no two starts give the same keys."""
 
+    def refuse_beyond(self, count: int) -> None:
+        """Raises Rejected for more rows than can be made."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -57,6 +60,7 @@ class TableAugmenter:
         self.counts = classes(self.parts, self.target) if self.target and "levels" in self.target else None
         self.runs = self._balanced(wish) if self._by_class else [Run(0, int(wish["count"]), {})]
         self.made = sum(run.count for run in self.runs)
+        model.refuse_beyond(self.made)
         self.rows = self.real + self.made
         self.warnings = self._warnings(wish)
 

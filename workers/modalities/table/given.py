@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,10 @@ from workers.modalities.table.infer import Column
 from workers.modalities.table.observe import MAYBE_MISSING, MISSING
 from workers.modalities.table.reading import open_source
 from workers.modalities.table.source import Source
+from workers.modalities.table.structure.unique import Uniqueness
 from workers.modalities.table.writing import storage_type
+
+MOST_COMPARED = 5_000_000  # given rows whose unique values are held against each other, in memory
 
 
 def chunks(given: Given, schema: Mapping[str, Any], start: int, count: int, size: int) -> Iterator[pa.Table]:
@@ -38,6 +41,54 @@ def kept(made: pa.Table, known: pa.Table) -> pa.Table:
         cells = pc.coalesce(known[name].combine_chunks(), made[name].combine_chunks())
         made = made.set_column(made.column_names.index(name), name, cells)
     return made
+
+
+def refuse_repeated(given: Given, schema: Mapping[str, Any], stop: int, unique: Sequence[Uniqueness]) -> None:
+    """Raises Rejected where the first `stop` output rows could not all differ in columns that must, because of what is
+    given. Those columns are held in memory, up to so many rows."""
+    for found in unique:
+        source = open_source(given.path, given.options)
+        columns = [column for column in _columns(source, schema) if column["name"] in found.columns]
+        if {axis.name for axis in found.axes} & {column["name"] for column in columns}:
+            _refuse_repeated(source, columns, found, given.copies, -(-stop // given.copies))
+
+
+def _refuse_repeated(source: Source, columns: list[Column], found: Uniqueness, copies: int, rows: int) -> None:
+    kinds = {column["name"]: storage_type(column) for column in columns}
+    told, made, held, left = " and ".join(repr(name) for name in found.columns), 0, list[pa.Table](), rows
+    for chunk in source.chunks():
+        chunk = chunk.slice(0, left)
+        left -= chunk.num_rows
+        table = pa.table([_typed(chunk[c["name"]].combine_chunks(), c, source) for c in columns], names=list(kinds))
+        filled = {name: table[name].is_valid().to_numpy() for name in kinds}
+        none = np.zeros(chunk.num_rows, bool)
+        full = np.logical_and.reduce([filled.get(name, none) for name in found.columns])
+        some = np.logical_or.reduce([filled.get(axis.name, none) for axis in found.axes])
+        if (some & ~full).any():
+            raise Rejected(
+                "given_not_unique", f"No two rows may have the same {told}: a given row has all of these, or none."
+            )
+        held.append(table.filter(pa.array(full)))
+        made += int((~full).sum())
+        if sum(part.num_rows for part in held) > MOST_COMPARED:
+            raise Rejected(
+                "given_not_unique", f"{told} must be unique, and is compared in {MOST_COMPARED} given rows at most."
+            )
+        if not left:
+            break
+    whole = pa.concat_tables(held) if held else pa.table({})
+    if whole.num_rows and copies > 1:
+        raise Rejected(
+            "given_not_unique", f"{told} must be unique, so rows that have it cannot be completed repeatedly."
+        )
+    if whole.num_rows and made:
+        raise Rejected(
+            "given_not_unique",
+            f"{told} must be unique, and is empty in some of the given rows: what is made for these could be there "
+            "already. Fill it in all rows, or in none.",
+        )
+    if whole.num_rows and whole.group_by(list(kinds)).aggregate([]).num_rows < whole.num_rows:
+        raise Rejected("given_not_unique", f"{told} must be unique, and some of the given rows have the same.")
 
 
 def _columns(source: Source, schema: Mapping[str, Any]) -> list[Column]:

@@ -46,8 +46,10 @@ class TableSampler:
         progress: Progress,
         given: Given | None = None,
     ) -> int:
-        self.codec.structure.refuse_beyond(start + count)
+        self.refuse_beyond(start + count)
         wish = self._wish(conditions)
+        if given:
+            given_rows.refuse_repeated(given, self.schema, start + count, self.codec.structure.unique)
         known = given_rows.chunks(given, self.schema, start, count, CHUNK) if given else None
 
         def chunks() -> Iterator[pa.Table]:
@@ -58,15 +60,25 @@ class TableSampler:
         return writing.write_file(path, format, self.schema, chunks())
 
     def preview(self, count: int, seed: int) -> bytes:
-        rows = rows_as_json(self.table(0, min(count, 1000), seed, {}), self.codec.columns)
+        rows = rows_as_json(self.table(0, self.at_most(min(count, 1000)), seed, {}), self.codec.columns)
         return json.dumps(rows, ensure_ascii=False).encode()
 
     def table(self, start: int, count: int, seed: int, conditions: Mapping[str, Any]) -> pa.Table:
-        """Rows in storage types, all in memory."""
+        """Rows in storage types, all in memory. Raises Rejected for more of them than can be told apart."""
+        self.refuse_beyond(start + count)
         wish = self._wish(conditions)
         return pa.concat_tables(
             self._chunk(start, done, min(CHUNK, count - done), seed, wish) for done in range(0, count, CHUNK)
         )  # fmt: skip
+
+    def refuse_beyond(self, count: int) -> None:
+        """Raises Rejected for an output of more rows than can have different values where a rule wants them."""
+        self.codec.structure.refuse_beyond(count)
+
+    def at_most(self, count: int) -> int:
+        """So many rows, or as many as can be told apart."""
+        capacity = self.codec.structure.capacity
+        return count if capacity is None else min(count, capacity)
 
     def _wish(self, conditions: Mapping[str, Any]) -> Wishes:
         """Raises InvalidCondition."""

@@ -176,7 +176,10 @@ class TableTraining:
         }
         _write(directory / "config.json", config | {"config": self.config.model_dump(mode="json")})
         sampler = TableSampler(directory, self.device)
-        _write(directory / "samples.json", rows_as_json(sampler.table(0, 20, self.config.seed, {}), self.codec.columns))
+        _write(
+            directory / "samples.json",
+            rows_as_json(sampler.table(0, sampler.at_most(20), self.config.seed, {}), self.codec.columns),
+        )
         report = self._report(sampler)
         _write(directory / "report.json", report)
         return report

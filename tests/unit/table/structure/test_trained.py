@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from service.errors import InvalidCondition, Rejected
 from tests.unit.table.structure.test_stated import ALL, none_broken, orders
 from tests.unit.table.structure.toys import numbers
-from tests.unit.table.tables import ingest, trained
+from tests.unit.table.tables import ingest, no_progress, trained
+from workers.modalities import Given
 from workers.modalities.table.sampler import TableSampler
 
 N = 2_000
@@ -31,6 +33,42 @@ def test_no_row_of_a_barely_trained_model_breaks_a_rule(sampler: TableSampler) -
     rows = sampler.table(0, 4_000, 1, {})
     none_broken(rows)
     assert len(np.unique(numbers(rows, "invoice"))) == 4_000
+
+
+def test_no_more_rows_are_made_than_can_be_told_apart(sampler: TableSampler) -> None:
+    capacity = sampler.codec.structure.capacity
+    assert capacity is not None
+    with pytest.raises(Rejected) as refused:
+        sampler.table(capacity - 10, 20, 1, {})
+    assert refused.value.code == "too_many_unique_rows"
+    assert sampler.table(capacity - 10, 10, 1, {}).num_rows == 10
+    assert sampler.at_most(2 * capacity) == capacity
+
+
+@pytest.mark.parametrize(
+    ("invoices", "copies", "said"),
+    [
+        ([1, 2, 1], 1, "the same"),
+        ([1, 2, 3], 2, "repeatedly"),
+        ([1, None, 3], 1, "in all rows, or in none"),
+        ([7, 8, 9], 1, None),
+        ([None, None, None], 4, None),
+    ],
+)
+def test_given_values_of_a_unique_column_are_unique(
+    sampler: TableSampler, tmp_path: Path, invoices: list[int | None], copies: int, said: str | None
+) -> None:
+    pq.write_table(pa.table({"invoice": pa.array(invoices, pa.int64()), "age": [30, 40, 50]}), tmp_path / "given")
+    given, out = Given(tmp_path / "given", {}, copies), tmp_path / "out.parquet"
+    if said is not None:
+        with pytest.raises(Rejected, match=said) as refused:
+            sampler.write(out, 0, 3 * copies, 1, "parquet", {}, no_progress, given)
+        assert refused.value.code == "given_not_unique"
+        return
+    assert sampler.write(out, 0, 3 * copies, 1, "parquet", {}, no_progress, given) == 3 * copies
+    found = pq.read_table(out)["invoice"].to_pylist()
+    assert len(set(found)) == 3 * copies
+    assert invoices[0] is None or found == invoices
 
 
 def test_conditions_and_rules_are_met_together(sampler: TableSampler) -> None:

@@ -97,6 +97,15 @@ def test_unique_dates_and_numbers_together_are_combined() -> None:
     assert refused.value.code == "too_many_unique_rows"
 
 
+def test_given_values_stay_and_what_follows_from_them_follows() -> None:
+    table = PEOPLE.append_column("twice", pa.array(numbers(PEOPLE, "number").astype(np.int64) * 2))
+    structure = fitted(table, {"kind": "unique", "columns": ["number"]})
+    given = pa.array(RNG.permutation(900_000)[:N] + 100_000, mask=np.arange(N) % 2 == 0)
+    rows = structure.inverse(shuffled(structure, table), np.random.default_rng(1), {"number": given})
+    assert (numbers(rows, "number")[1::2] == given.drop_null().to_numpy()).all()
+    assert (numbers(rows, "twice") == 2 * numbers(rows, "number")).all()
+
+
 def test_uniqueness_survives_the_way_through_json_and_another_seed() -> None:
     structure = fitted(PEOPLE, {"kind": "unique", "columns": ["number"]}, search=False)
     again = Structure.from_json(json.loads(json.dumps(structure.to_json())))

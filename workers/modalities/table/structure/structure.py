@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from service.errors import Rejected
@@ -138,7 +139,7 @@ class Structure:
         if not names or not n:
             return _empty(self.original, n)
         free = {name: table[name].combine_chunks() for name in table.column_names}
-        apart = self._told_apart(free, index if index is not None else np.arange(n, dtype=np.uint64))
+        apart = self._told_apart(free, index if index is not None else np.arange(n, dtype=np.uint64), pinned or {})
         asked = self._asked({**(pinned or {}), **apart}, wanted or {})
         frame = self.settling.settled(free or {"": pa.nulls(n)}, asked, self.spare, rng)
         return pa.table([frame[name] for name in names], names=names)
@@ -158,11 +159,13 @@ class Structure:
                 wishes[name] = found
         return Asked({name: array for name, array in arrays.items() if there(array).any()}, wishes)
 
-    def _told_apart(self, frame: Frame, index: NDArray[np.uint64]) -> Frame:
-        """The values of columns that are unique. Other rules may read them, and none makes them."""
+    def _told_apart(self, frame: Frame, index: NDArray[np.uint64], pinned: Mapping[str, pa.Array]) -> Frame:
+        """The values of columns that are unique. Other rules may read them, none makes them. What is given stays."""
         out: Frame = {}
         for found in self.unique:
             out |= found.assigned(frame, index)
+        for name in out.keys() & pinned.keys():
+            out[name] = pc.coalesce(pinned[name].cast(out[name].type), out[name])
         return out
 
     def refuse_beyond(self, count: int) -> None:
