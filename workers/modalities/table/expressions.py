@@ -15,6 +15,7 @@ from typing import Any, Literal
 Kind = Literal["number", "text", "boolean", "time"]
 MAX_LENGTH, MAX_NODES = 4_000, 600  # nodes of Python's tree: what reads it goes as deep
 DAY = 86_400.0
+DIGITS = 12  # that round() keeps, at most
 WORDS = {"and", "or", "not", "in", "is", "True", "False", "None", "true", "false", "null"}
 FUNCTIONS: Mapping[str, tuple[Kind, Kind, int, int]] = {  # of what, to what, fewest and most arguments
     "abs": ("number", "number", 1, 1),
@@ -167,6 +168,8 @@ def _call(name: str, args: tuple[Node, ...]) -> Node:
     _, _, least, most = FUNCTIONS[name]
     if not least <= len(args) <= most:
         raise ExpressionError(f"{name}() takes {least if least == most else f'{least} to {most}'} values.")
+    if name == "round" and len(args) == 2 and not (_numeric(args[1]) and args[1].value in range(-DIGITS, DIGITS + 1)):
+        raise ExpressionError(f"round() takes a whole number of digits from {-DIGITS} to {DIGITS}.")
     return Node(name, args)
 
 

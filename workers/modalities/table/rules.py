@@ -91,7 +91,8 @@ class Unique(Rule):
 
 
 class Expression(Rule):
-    """True of every row: `age >= 18 or status == 'minor'`. Where a missing value decides, a row passes."""
+    """True of every row: `age >= 18 or status == 'minor'`. Where a missing value decides, a row passes; what cannot be
+    worked out though nothing is missing, such as the root of a number below zero, is not true."""
 
     kind: Literal["expression"]
     expression: str = Field(min_length=1, max_length=4_000)

@@ -59,6 +59,7 @@ GOOD = [
     {"kind": "expression", "expression": "a >= 18 or city in ['Rome']"},
     {"kind": "expression", "expression": "end - start <= 30 and not missing(b)"},
     {"kind": "expression", "expression": "start > '2020-01-01'"},
+    {"kind": "expression", "expression": "round(b, -12) < round(a, 12) + round(a)"},
 ]
 
 
@@ -106,6 +107,10 @@ def test_a_rule_that_can_be_kept_is_accepted(rule: dict[str, Any]) -> None:
         ({"kind": "expression", "expression": "eval('1')"}, "no function of this name"),
         ({"kind": "expression", "expression": "a.__class__ == 3"}, "An expression knows"),
         ({"kind": "expression", "expression": "x > 3"}, "no learned column 'x'"),
+        ({"kind": "expression", "expression": "round(b, 400) > 1"}, "digits from -12 to 12"),
+        ({"kind": "expression", "expression": "round(b, -13) > 1"}, "digits from -12 to 12"),
+        ({"kind": "expression", "expression": "round(b, 1.5) > 1"}, "digits from -12 to 12"),
+        ({"kind": "expression", "expression": "round(b, a) > 1"}, "digits from -12 to 12"),
         ({"kind": "expression", "expression": "a + " * 400 + "a > 1"}, "too long"),
         ({"kind": "expression", "expression": "(" * 500 + "a > 1" + ")" * 500}, "cannot be read"),
     ],

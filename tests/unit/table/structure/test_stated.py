@@ -16,7 +16,10 @@ from tests.unit.table.structure.toys import (
     shuffled,
     there_and_back,
 )
+from workers.modalities.table.ruleforms import forms
 from workers.modalities.table.structure import Structure
+from workers.modalities.table.structure.evaluate import broken as broken_rows
+from workers.modalities.table.structure.grids import grids
 
 RNG = np.random.default_rng(11)
 N = 2_000
@@ -286,3 +289,20 @@ def test_the_same_seed_gives_the_same_rows() -> None:
     structure = fitted(ORDERS, *ALL)
     assert made(structure, ORDERS, 500, 7).equals(made(structure, ORDERS, 500, 7))
     assert formulas(structure) == formulas(fitted(ORDERS, *ALL))
+
+
+def test_what_has_no_value_though_all_columns_have_one_breaks_a_rule() -> None:
+    x = np.arange(-50, 50, dtype=np.int64)
+    table = pa.table({"x": pa.array(x, mask=x % 10 == 7), "y": x % 3})
+    counted = grids(columns(table), {name: table[name].combine_chunks() for name in table.column_names})
+
+    def off(expression: str) -> np.ndarray:
+        (form,) = forms([{"kind": "expression", "expression": expression}], columns(table))
+        return broken_rows(form, {name: table[name].combine_chunks() for name in table.column_names}, counted)
+
+    there = x % 10 != 7
+    assert (off("sqrt(x - 5) >= 0") == (there & (x < 5))).all()
+    assert (off("sqrt(x - 5) >= 0 or y == 1") == (there & (x < 5) & (x % 3 != 1))).all()
+    assert not off("missing(x) or x == x").any()
+    with pytest.raises(Rejected, match="sqrt"):
+        fitted(table, {"kind": "expression", "expression": "sqrt(x - 5) >= 0"})

@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.modalities.table.expressions import DAY, Node
+from workers.modalities.table.expressions import DAY, Node, names
 from workers.modalities.table.ruleforms import Derived, Form, Limits, Order, Truth
 from workers.modalities.table.structure.grids import Flags, Floats, Grid, missing
 from workers.modalities.table.structure.steps import Frame
 
 CLOSE = 1e-9  # relative: numbers nearer than this are equal, whatever the order they were added in
 US = 1_000_000
+ALL_TIME = 9e12  # seconds from 1970 that microseconds in 64 bits can count
 
 
 @dataclass
@@ -130,7 +131,7 @@ def _arithmetic(op: str, args: list[Floats]) -> Floats:
 
 
 def _part(op: str, seconds: Floats) -> Floats:
-    gone = ~np.isfinite(seconds)
+    gone = ~(np.abs(seconds) < ALL_TIME)
     times = pa.array(np.where(gone, 0, np.rint(seconds * US)).astype(np.int64)).cast(pa.timestamp("us"))
     out: Floats = _PARTS[op](times).to_numpy(zero_copy_only=False).astype(float)
     return np.where(gone, np.nan, out)
@@ -187,7 +188,8 @@ def _near(a: Floats, b: Floats) -> Flags:
 
 
 def broken(form: Form, frame: Frame, grids: Mapping[str, Grid]) -> Flags:
-    """Rows that certainly do not meet the rule. For known combinations and the like, which steps make, none."""
+    """Rows that certainly do not meet the rule: what is missing could. For what steps make, known combinations and the
+    like, none."""
     match form:
         case Order():
             low, high = grids[form.low].natural(frame[form.low]), grids[form.high].natural(frame[form.high])
@@ -202,11 +204,24 @@ def broken(form: Form, frame: Frame, grids: Mapping[str, Grid]) -> Flags:
                 out |= (values >= form.high) if form.strict else (values > form.high)
             return out
         case Truth():
-            truth = truths_of(form.node, frame, grids)
-            return truth.known & ~truth.values
+            return _untrue(form.node, frame, grids)
         case Derived():
             return _underived(form, frame, grids)
     return np.zeros(_rows(frame), bool)
+
+
+def _untrue(node: Node, frame: Frame, grids: Mapping[str, Grid]) -> Flags:
+    """Not true, or without a value where every column has one: the root of a number below zero."""
+    truth = truths_of(node, frame, grids)
+    out: Flags = truth.known & ~truth.values
+    if not truth.known.all():
+        there = [_present(frame[name], grids.get(name)) for name in names(node)]
+        out |= np.logical_and.reduce([~truth.known, *there])
+    return out
+
+
+def _present(array: pa.Array, grid: Grid | None) -> Flags:
+    return ~missing(array) if grid is None else ~np.isnan(grid.natural(array))
 
 
 def _underived(form: Derived, frame: Frame, grids: Mapping[str, Grid]) -> Flags:
