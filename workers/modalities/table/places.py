@@ -1,6 +1,7 @@
 """Latitude and longitude together: a place is a leaf of a k-d tree over the training rows' places, said in two codes.
 
-A leaf holds many rows; where in its box a new place lies is drawn evenly, so that no row's own place is kept."""
+A leaf holds many rows; where in its box a new place lies is drawn evenly, and its ends are rounded, so that no row's
+own place is kept."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from workers.modalities.table.fields import Allowed, Bools, Column, Floats, Ints
+from workers.modalities.table.infer import LEAST
 from workers.modalities.table.numbers import as_floats, from_floats
 
 DEPTH = 12  # halvings at most: 4096 leaves
+STEPS = 100  # of a box's width at least: what its ends are rounded outwards to
 ROWS = 20  # training rows below twice of which a node is not cut: a leaf has half as many at least
 PATTERNS = ((True, False), (False, True), (True, True))  # which of the two values is missing
 
@@ -48,8 +51,10 @@ class Place:
         begins = (ends - counts)[full]
         for axis in (0, 1):
             values = there[order, axis]
-            boxes[full, 2 * axis] = np.minimum.reduceat(values, begins) if len(full) else 0
-            boxes[full, 2 * axis + 1] = np.maximum.reduceat(values, begins) if len(full) else 0
+            sides = [end.reduceat(values, begins) if len(full) else values for end in (np.minimum, np.maximum)]
+            reach = np.stack(_rounded(*sides, counts[full]), -1) if len(full) else 0
+            bounds = [pair[axis].get(end) for end in ("minimum", "maximum")]  # which the schema shows anyway
+            boxes[full, 2 * axis : 2 * axis + 2] = reach if None in bounds else np.clip(reach, *bounds)
         return cls(pair, cuts, boxes, counts, gaps)
 
     @property
@@ -154,6 +159,18 @@ def _tree(at: Floats, depth: int) -> tuple[Floats, Ints]:
         cuts[2**level - 1 + of[widest]] = (ordered[widest] + ordered[np.minimum(widest + 1, len(at) - 1)]) / 2
         node = 2 * node + (values > cuts[2**level - 1 + node])
     return cuts, node
+
+
+def _rounded(low: Floats, high: Floats, counts: Ints) -> tuple[Floats, Floats]:
+    """Ends of boxes moved outwards onto a grid of a hundredth to a tenth of their width, and a step beyond. Where all
+    rows of a leaf are in one spot they share it, as they would a level, and it stays."""
+    shared = (low == high) & (counts >= LEAST)
+    width = np.where(high > low, high - low, np.maximum(np.abs(high), 1e-3) / 1_000)  # one row's: around it
+    grid = 10.0 ** np.ceil(np.log10(width / STEPS))
+    digits = np.maximum(0, -np.log10(grid)).round().astype(int)
+    below, above = (np.floor(low / grid) - 1) * grid, (np.ceil(high / grid) + 1) * grid
+    plain = [np.array(list(map(round, end.tolist(), digits.tolist())), float) for end in (below, above)]
+    return np.where(shared, low, plain[0]), np.where(shared, high, plain[1])
 
 
 def _descend(cuts: Floats, at: Floats, depth: int) -> Ints:
