@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ENDS = ("min", "max", "above", "below")
 SETS = ("in", "share")
+MOST = 10_000  # values of one condition
 HUGE = 1e300
 TOLERANCE = 1e-6  # by which shares may miss 1: people write .333
 FORMS = 'Write a value, {"in": [...]}, {"min": ..., "max": ...} or {"share": {"a value": 0.5, ...}}.'
@@ -81,6 +82,7 @@ def read(given: Any, one: One, between: Between | None = None) -> Condition:
 
 
 def _one_of(given: list[Any], one: One) -> Condition:
+    _refuse_many(given)
     values = tuple(dict.fromkeys(one(_simple(value)) for value in given))
     if not values:
         raise Objection("The set is empty, so no value is in it.")
@@ -95,7 +97,13 @@ def _pairs(given: Any) -> list[tuple[Any, Any]]:
     return [(_simple(value), share) for value, share in given]
 
 
+def _refuse_many(given: Sequence[Any]) -> None:
+    if len(given) > MOST:
+        raise Objection(f"A condition names {MOST} values at most, and this one names {len(given)}.")
+
+
 def _shares(given: Sequence[tuple[Any, Any]], one: One, short: bool = False) -> Condition:
+    _refuse_many(given)
     try:
         values = tuple(one(value) for value, _ in given)
     except Objection as objection:

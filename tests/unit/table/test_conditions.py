@@ -199,6 +199,33 @@ def test_many_levels_and_long_sets_are_matched_quickly() -> None:
     assert parse(schema, {"c": {"in": levels}}) == {"c": OneOf(tuple(levels))}
 
 
+@pytest.mark.parametrize("given", [{"in": [20] * 10_001}, {"share": {str(i): 1e-4 for i in range(10_001)}}])
+def test_a_condition_of_more_values_than_are_read_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidCondition, match="10000 values at most, and this one names 10001"):
+        check_conditions(SCHEMA, {"age": given})
+
+
+def test_levels_are_put_in_order_only_where_an_order_is_asked_for() -> None:
+    levels = ["no number"] * 3 + [1, 2]  # which would be refused on the way
+    schema = {"columns": [SCHEMA["columns"][3] | {"levels": levels}]}
+    assert parse(schema, {"doors": 2}) == {"doors": Value(2)}
+    with pytest.raises(InvalidCondition):
+        check_conditions(schema, {"doors": {"min": 1}})
+
+
+def test_the_bounds_of_a_column_are_read_once_for_all_values_of_a_set() -> None:
+    class Counted(dict[str, Any]):
+        reads = 0
+
+        def get(self, key: str, default: Any = None) -> Any:
+            Counted.reads += key in ("minimum", "maximum")
+            return super().get(key, default)
+
+    values = list(range(17, 91))
+    assert parse({"columns": [Counted(SCHEMA["columns"][0])]}, {"age": {"in": values}}) == {"age": OneOf(tuple(values))}
+    assert Counted.reads == 2
+
+
 def test_reading_conditions_takes_neither_torch_nor_numpy() -> None:
     code = "import sys, workers.modalities.table.conditions; print({'torch', 'numpy', 'pyarrow'} & set(sys.modules))"
     assert (

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from workers.modalities.conditions import Condition, Objection, Range
@@ -44,19 +45,20 @@ class Axis:
         x = self.number(given)
         if self.step and x % self.step:
             raise Objection(f"{_shown(given)} is never seen here: {self.grid}.")
-        low, high = self.bounds()
+        low, high = self.bounds
         if (low is not None and x < low) or (high is not None and x > high):
             raise Objection(f"{_shown(given)} was never seen: the column's values lie {self._from(low, high)}.")
         return self._stored(x)
 
     def between(self, given: Mapping[str, Any]) -> Condition:
-        asked, seen = self.ends(given), self.bounds()
+        asked, seen = self.ends(given), self.bounds
         low = max((x for x in (asked[0], seen[0]) if x is not None), default=None)
         high = min((x for x in (asked[1], seen[1]) if x is not None), default=None)
         if low is not None and high is not None and low > high:
             raise Objection(f"No value of the column lies in this range; they lie {self._from(*seen)}.")
         return Range(*(None if x is None else self._stored(x) for x in (low, high)))
 
+    @cached_property
     def bounds(self) -> tuple[Fraction | None, Fraction | None]:
         """Of the training data, where the schema tells."""
         ends = (self.column.get(end) for end in ("minimum", "maximum"))

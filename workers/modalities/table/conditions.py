@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from service.domain.modality import Conditions, Schema
@@ -112,12 +114,18 @@ def _unordered(column: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Condi
 
 
 class _Levels:
-    """The levels of a column, found at once however many there are."""
+    """The levels of a column, found at once however many there are; nothing is made of them until it is needed."""
 
-    def __init__(self, levels: Iterable[Any]) -> None:
-        self._levels = list(levels)
-        self._as_such = {_key(level): level for level in self._levels}
-        self._as_text = {str(level).lower(): level for level in self._levels if not isinstance(level, str)}
+    def __init__(self, levels: Sequence[Any]) -> None:
+        self._levels = levels
+
+    @cached_property
+    def _as_such(self) -> dict[Any, Any]:
+        return {_key(level): level for level in self._levels}
+
+    @cached_property
+    def _as_text(self) -> dict[str, Any]:
+        return {str(level).lower(): level for level in self._levels if not isinstance(level, str)}
 
     def one(self, given: Any) -> Any:
         key = _key(given)
@@ -133,10 +141,13 @@ class _Levels:
 class _Numbers(_Levels):
     """The levels of a column of numbers, which have an order."""
 
-    def __init__(self, levels: Iterable[Any], axis: Axis) -> None:
+    def __init__(self, levels: Sequence[Any], axis: Axis) -> None:
         super().__init__(levels)
         self._axis = axis
-        self._by_number = sorted((axis.number(level), level) for level in self._levels)
+
+    @cached_property
+    def _by_number(self) -> list[tuple[Fraction, Any]]:
+        return sorted((self._axis.number(level), level) for level in self._levels)
 
     def between(self, ends: Mapping[str, Any]) -> Condition:
         low, high = self._axis.ends(ends)
