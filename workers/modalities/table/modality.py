@@ -17,9 +17,13 @@ class Table:
         return files.ingest(source, options, seed, sink, progress)
 
     def training(self, dataset: Dataset, config: TrainConfig, device: str) -> Training:
+        own = config if isinstance(config, TableConfig) else TableConfig.model_validate(config.model_dump())
+        if own.privacy is not None:
+            from workers.modalities.table.private.training import PrivateTraining
+
+            return PrivateTraining(dataset, own, own.privacy, device)
         from workers.modalities.table.training import TableTraining
 
-        own = config if isinstance(config, TableConfig) else TableConfig.model_validate(config.model_dump())
         return TableTraining(dataset, own, device)
 
     def sampler(self, directory: Path, device: str) -> Sampler:

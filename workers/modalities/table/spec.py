@@ -1,9 +1,9 @@
 """What tables offer and accept, for the service to read. Torch-free, and free of numpy and pyarrow as well."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.domain.modality import DatasetOptions, ModalitySpec, Schema, TrainConfig
 from workers.modalities.table.conditions import check_conditions, check_given, same_level
@@ -33,6 +33,7 @@ FOREIGN = (
     b"PK\x03\x04", b"PK\x05\x06", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"%PDF", b"\xd0\xcf\x11\xe0",
     b"7z\xbc\xaf", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd", b"\x7fELF",
 )  # fmt: skip
+PRIVATE_STEPS = 20_000
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -68,6 +69,28 @@ class TableOptions(DatasetOptions):
     )
 
 
+class Privacy(BaseModel):
+    """What a model may tell of any one training row: (epsilon, delta)-differential privacy, one row there or not."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epsilon: float = Field(
+        gt=0, le=100, description="The smaller, the more private: 1 is strong, 8 is weak, beyond 10 says little."
+    )
+    delta: float | None = Field(
+        None,
+        gt=0,
+        lt=0.1,
+        description="The chance that the promise fails; below one in the number of training rows. Their number to the "
+        "power of -1.1 if absent.",
+    )
+    reproducible: bool = Field(
+        False,
+        description="Draw the noise from the seed rather than from a secret of the run. Whoever knows the seed can take"
+        " the noise off again: for tests only.",
+    )
+
+
 class TableConfig(TrainConfig):
     """What can be set in a training on a table, all derived from preset and data if absent."""
 
@@ -80,6 +103,13 @@ class TableConfig(TrainConfig):
     constraints: list[Constraint] = Field(
         default_factory=list, max_length=MOST, description="Rules that every generated row meets; see docs/tables.md."
     )
+    privacy: Privacy | None = Field(None, description="Train with differential privacy; see docs/tables.md.")
+
+    @model_validator(mode="after")
+    def _few_private_steps(self) -> Self:
+        if self.privacy is not None and (self.steps or 0) > PRIVATE_STEPS:
+            raise ValueError(f"With privacy up to {PRIVATE_STEPS} steps are made: each spends some of epsilon.")
+        return self
 
 
 def check_config(schema: Schema, config: Mapping[str, Any]) -> None:

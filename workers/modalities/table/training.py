@@ -184,17 +184,21 @@ class TableTraining:
         _write(directory / "report.json", report)
         return report
 
-    def _report(self, sampler: TableSampler) -> dict[str, Any]:
+    def _figures(self, sampler: TableSampler) -> tuple[int, dict[str, Any]]:
+        """How many synthetic rows were judged, and what came of it."""
         most = self.codec.structure.capacity  # where values are unique, rows are too few to be drawn at will
         synthetic = sampler.table(0, min(JUDGED_ROWS, most or JUDGED_ROWS), self.config.seed + 1, {})
-        figures = metrics.report(
-            self.train, self.holdout if self.holdout.num_rows else None, synthetic, self.codec.columns, self.config.seed
-        )
+        holdout = self.holdout if self.holdout.num_rows else None
+        figures = metrics.report(self.train, holdout, synthetic, self.codec.columns, self.config.seed)
+        return synthetic.num_rows, figures
+
+    def _report(self, sampler: TableSampler) -> dict[str, Any]:
+        judged_rows, figures = self._figures(sampler)
         used = {
             "trained_on": len(self.rows.codes),
             "set_aside": len(self.validation),  # of the training rows: they decided when to stop and what to keep
             "holdout": self.holdout.num_rows,
-            "synthetic_judged": synthetic.num_rows,
+            "synthetic_judged": judged_rows,
         }
         kept = self.trainer.best.step
         stage = "likelihood" if kept <= self.plan.warm_steps else "adversarial"

@@ -1,0 +1,129 @@
+"""Latitude and longitude read through counts with noise alone: a grid, and how many rows each of its cells has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from workers.modalities.table.fields import Column, Floats, Ints
+from workers.modalities.table.numbers import as_floats, decimals_of
+from workers.modalities.table.places import PATTERNS, Place, _descend
+from workers.modalities.table.private.counting import Histogram, simplex
+from workers.modalities.table.private.numbers import Measured
+from workers.modalities.table.private.readers import cleansed, drawn
+
+LEAF_ROWS = 8.0  # standard deviations of the noise that a leaf should hold
+MOST_HALVINGS = 8
+
+
+@dataclass
+class PlaceReader:
+    """Latitude and longitude: a grid of quantiles of both, and how many rows each of its cells has."""
+
+    pair: tuple[Column, Column]
+    arrays: Sequence[pa.Array]
+    sides: list[Measured] = field(init=False)
+    patterns: Floats = field(init=False)
+    leaves: Floats = field(init=False)
+    depth: int = field(init=False, default=2)
+    cuts: Floats = field(init=False)
+    rows: int = field(init=False, default=1)
+
+    def __post_init__(self) -> None:
+        self.at = np.stack([as_floats(array) for array in self.arrays], 1)
+        self.gone = np.isnan(self.at)
+        there = self.at[~self.gone.any(1)]
+        self.sides = []
+        for i, column in enumerate(self.pair):
+            decimals = decimals_of(column)
+            scale = 10.0 ** (decimals or 0)
+            plain = column | {"nullable": False}
+            self.sides.append(
+                Measured(plain, there[:, i] * scale, float(decimals is not None), scale, decimals, spiky=False)
+            )
+
+    def ask(self, round_: int) -> list[Histogram]:
+        if round_ == 0:
+            kinds = np.stack([(self.gone == pattern).all(1) for pattern in ((False, False), *PATTERNS)], 1)
+            return [Histogram.over(kinds.argmax(1), 4), *(one for side in self.sides for one in side.first())]
+        if round_ == 1:
+            return [one for side in self.sides for one in side.second()]
+        leaf = _descend(self.cuts, np.nan_to_num(self.at), self.depth)
+        return [Histogram.over(np.where(self.gone.any(1), -1, leaf), 2**self.depth)]
+
+    def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
+        self.rows = rows
+        if round_ == 0:
+            self.patterns = np.maximum(found[0].counts, 0.0)
+            for side, one in zip(self.sides, found[1:], strict=True):
+                side.read_first([one], scale, round(self.patterns[0]))
+        elif round_ == 1:
+            for side, one in zip(self.sides, found, strict=True):
+                side.read_second([one], round(self.patterns[0]))
+            self._halve(scale)
+        else:
+            self.leaves = simplex(found[0].counts, self.patterns[0])
+
+    def _halve(self, scale: float) -> None:
+        """Cuts at quantiles of the two sides, each through the whole of the other."""
+        most = np.log2(max(self.patterns[0] / (LEAF_ROWS * max(scale, 1e-9)), 1.0))
+        self.depth = 2 * int(np.clip(most // 2, 1, MOST_HALVINGS // 2))
+        tables = [side.quantiles() for side in self.sides]
+        self.cuts = np.full(2**self.depth - 1, np.inf)
+        for level in range(self.depth):
+            axis, turn = level % 2, level // 2
+            for node in range(2**level):  # nodes, not rows
+                path = [(node >> (level - 1 - i)) & 1 for i in range(level)]
+                own = path[axis::2][:turn]
+                low = sum(bit / 2 ** (i + 1) for i, bit in enumerate(own))
+                rank = low + 1 / 2 ** (turn + 1)
+                self.cuts[2**level - 1 + node] = tables[axis].draw(np.array([rank]))[0]
+
+    def entries(self) -> list[Column]:
+        out = []
+        for axis, column in enumerate(self.pair):
+            low, high = (end / self.sides[axis].scale for end in self.sides[axis].bounds())
+            lost = sum(self.patterns[1 + i] for i, pattern in enumerate(PATTERNS) if pattern[axis])
+            limits = {"minimum": low, "maximum": high} if "minimum" in column else {}
+            out.append(cleansed(column, lost / self.rows, "Its bounds are those of cells of enough rows.", **limits))
+        return out
+
+    def field(self) -> Place:
+        boxes = np.full((2**self.depth, 4), np.nan)
+        boxes[:] = np.array([end / side.scale for side in self.sides for end in side.bounds()])
+        for leaf in range(2**self.depth):  # leaves, not rows
+            node = 0
+            for level in range(self.depth):
+                bit = (leaf >> (self.depth - 1 - level)) & 1
+                cut = self.cuts[2**level - 1 + node]
+                at = 2 * (level % 2) + (0 if bit else 1)
+                boxes[leaf, at] = cut
+                node = 2 * node + bit
+        first, second = self.entries()
+        return Place((first, second), self.cuts, boxes, np.round(self.leaves).astype(np.int64), self._gaps())
+
+    def _gaps(self) -> list[int]:
+        possible = [any(c["nullable"] for c, gone in zip(self.pair, p, strict=True) if gone) for p in PATTERNS]
+        return [i for i, yes in enumerate(possible) if yes and self.patterns[1 + i] > 0]
+
+    def _both(self) -> Floats:
+        """Shares (first codes, second codes)."""
+        one = self.field()
+        leaves = np.maximum(one.counts, 0).reshape(one.groups, one.together).astype(float)
+        gaps = np.zeros((len(one.gaps), one.together))
+        gaps[:, 0] = [self.patterns[1 + i] for i in one.gaps]
+        whole = np.vstack([leaves, gaps]) + 1e-9
+        out: Floats = whole / whole.sum()
+        return out
+
+    def shares(self) -> list[Floats]:
+        both = self._both()
+        return [both.sum(1), both.sum(0)]
+
+    def draw(self, n: int, rng: np.random.Generator) -> Ints:
+        both = self._both()
+        leaf = drawn(both.ravel(), n, rng)
+        return np.stack([leaf // both.shape[1], leaf % both.shape[1]], 1)

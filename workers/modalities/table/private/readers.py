@@ -1,0 +1,218 @@
+"""Columns read through counts with noise alone: what they ask in each round, and the field that comes of answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from workers.modalities.table import axes
+from workers.modalities.table.codec import Presence
+from workers.modalities.table.fields import Column, Field, Floats, Ints, missing
+from workers.modalities.table.levels import Levels
+from workers.modalities.table.numbers import as_floats, decimals_of
+from workers.modalities.table.private.counting import Histogram
+from workers.modalities.table.private.numbers import Measured, shares
+
+ROUNDS = 3
+
+
+class Reader(Protocol):
+    """Of one column (a place: of two). `ask` and `hear` are called round by round."""
+
+    def ask(self, round_: int) -> list[Histogram]:
+        """What it wants to know of the rows."""
+
+    def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
+        """The answers. `scale` is the standard deviation of the next round's noise, `rows` how many rows there are."""
+
+    def entries(self) -> list[Column]:
+        """Its columns' entries in the model's schema, free of what the data alone could tell."""
+
+    def field(self) -> Field | None:
+        """None if nothing can be learned of it."""
+
+    def shares(self) -> list[Floats]:
+        """Of the levels of each of the field's codes."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> Ints:
+        """Codes (n, codes) of rows in which nothing else is known."""
+
+
+def drawn(share: Floats, n: int, rng: np.random.Generator) -> Ints:
+    edges = np.cumsum(share / share.sum())
+    return np.minimum(np.searchsorted(edges, rng.random(n), side="right"), len(share) - 1).astype(np.int64)
+
+
+# -- levels -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class LevelsReader:
+    """A category, or a constant as a category of one level. True and false are nobody's secret: they always stay."""
+
+    column: Column
+    array: pa.Array
+    limit: int
+    found: list[int] = field(init=False, default_factory=list)  # positions of levels that enough rows have
+    counts: list[float] = field(init=False, default_factory=list)
+    gone: float = field(init=False, default=0.0)  # rows in which it is missing
+    rows: int = field(init=False, default=1)
+
+    def ask(self, round_: int) -> list[Histogram]:
+        if round_:
+            return []
+        full = Levels(self.column, [], [], 0)
+        places = full._positions(self.array)
+        places = np.where(places == full.universe, -1, places)
+        if self.column["type"] == "boolean":
+            return [Histogram.over(places, full.universe)]
+        return [Histogram.of(places[places >= 0])]
+
+    def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
+        if round_:
+            return
+        self.rows = rows
+        places, counts = found[0].keys.astype(int), np.maximum(found[0].counts, 1.0)
+        null = places == len(self.column["levels"])
+        self.gone = float(counts[null].sum())
+        order = np.argsort(-counts[~null], kind="stable")
+        self.found, self.counts = places[~null][order].tolist(), counts[~null][order].tolist()
+
+    def entries(self) -> list[Column]:
+        if not self.found:
+            why = "Too few rows share a value to be told under differential privacy."
+            return [cleansed(self.column, 1.0, why, type="constant", value=None, nullable=True)]
+        levels = [self.column["levels"][i] for i in self.found]
+        more: Column = {"levels": levels, "nullable": self.column["nullable"]}
+        if "minimum" in self.column:
+            more |= {"minimum": min(levels), "maximum": max(levels)}
+        return [cleansed(self.column, self.gone / self.rows, "Its levels are those of enough rows.", **more)]
+
+    def field(self) -> Levels | None:
+        if not self.found:
+            return None
+        (column,) = self.entries()
+        counts = [*self.counts, *([self.gone] if self.gone else [])]
+        kept = list(range(len(counts)))
+        alone = len(kept) if len(kept) <= self.limit else self.limit // 2
+        together = max(2, int(np.ceil(np.sqrt(len(kept) - alone)))) if len(kept) > alone else 1
+        order = np.argsort(-np.array(counts), kind="stable").tolist()
+        return Levels(column, [kept[i] for i in order], [round(counts[i]) for i in order], alone, together)
+
+    def shares(self) -> list[Floats]:
+        one = self.field()
+        if one is None:
+            return []
+        codes = one._split(np.arange(len(one.kept)))
+        counts = np.array(one.counts, float)
+        return [np.bincount(codes[:, i], counts, size) / counts.sum() for i, size in enumerate(one.sizes)]
+
+    def draw(self, n: int, rng: np.random.Generator) -> Ints:
+        one = self.field()
+        return np.zeros((n, 0), np.int64) if one is None else one._split(drawn(np.array(one.counts, float), n, rng))
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def measured(column: Column, array: pa.Array) -> Measured:
+    """A column of numbers in steps of what its type and format allow."""
+    decimals = decimals_of(column)
+    if column["type"] in ("time", "duration"):
+        step = float(axes._finest(column)[0])
+        return Measured(column, as_floats(array) / step, step, 1.0, 0)
+    scale = 10.0 ** (decimals or 0)
+    return Measured(column, as_floats(array) * scale, float(decimals is not None), scale, decimals)
+
+
+@dataclass
+class NumberReader:
+    column: Column
+    array: pa.Array
+    by: Measured = field(init=False)
+    rows: int = field(init=False, default=1)
+
+    def __post_init__(self) -> None:
+        self.by = measured(self.column, self.array)
+
+    def ask(self, round_: int) -> list[Histogram]:
+        return [self.by.first, self.by.second, list][round_]()
+
+    def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
+        self.rows = rows
+        if round_ == 0:
+            self.by.read_first(found, scale, rows)
+        elif round_ == 1:
+            self.by.read_second(found, rows)
+
+    def entries(self) -> list[Column]:
+        low, high = (end * (self.by.step or 1.0) / self.by.scale for end in self.by.bounds())
+        whole = self.column["type"] != "float"
+        limits = {"minimum": int(low) if whole else low, "maximum": int(high) if whole else high}
+        more = limits if "minimum" in self.column else {}
+        why = "Its bounds are those of cells of enough rows."
+        return [cleansed(self.column, self.by.gone / self.rows, why, **more)]
+
+    def field(self) -> Field:
+        (self.by.column,) = self.entries()
+        return self.by.number()
+
+    def shares(self) -> list[Floats]:
+        return [shares(self.by.number(), self.by.gone / self.rows)]
+
+    def draw(self, n: int, rng: np.random.Generator) -> Ints:
+        return drawn(self.shares()[0], n, rng)[:, None]
+
+
+# -- what is never learned --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class PresenceReader:
+    """Keys, texts, personal values: how often they are missing, if they may be."""
+
+    column: Column
+    array: pa.Array
+    gone: float = field(init=False, default=0.0)
+    rows: int = field(init=False, default=1)
+
+    def ask(self, round_: int) -> list[Histogram]:
+        return [] if round_ else [Histogram.over(missing(self.array).astype(np.int64) - 1, 1)]
+
+    def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
+        if round_ == 0:
+            self.rows, self.gone = rows, max(float(found[0].counts[0]), 0.0)
+
+    def entries(self) -> list[Column]:
+        return [cleansed(self.column, self.gone / self.rows, self.column["reason"])]
+
+    def field(self) -> Presence | None:
+        return Presence(self.entries()[0]) if self.gone else None
+
+    def shares(self) -> list[Floats]:
+        lost = min(self.gone / self.rows, 0.999)
+        return [np.array([1 - lost, lost])] if self.gone else []
+
+    def draw(self, n: int, rng: np.random.Generator) -> Ints:
+        return drawn(self.shares()[0], n, rng)[:, None] if self.gone else np.zeros((n, 0), np.int64)
+
+
+def cleansed(column: Column, gone: float, reason: str, **more: Any) -> Column:
+    """A column's entry without what only its data could tell; its type and the way its values are written are taken
+    to be public."""
+    kept = {k: v for k, v in column.items() if k not in ("levels", "minimum", "maximum", *DROPPED)}
+    kept |= {"missing": round(min(max(gone, 0.0), 1.0), 6), "reason": reason}
+    if "pattern" in kept and kept["pattern"].get("kind") == "count":
+        kept["pattern"] = kept["pattern"] | {"next": 1}
+    if "words" in kept:
+        kept["words"] = WORDS
+    if kept.get("distinct"):
+        kept["distinct"] = None
+    return kept | more
+
+
+DROPPED = ("pooled", "unreadable", "warnings")
+WORDS = list(range(1, 22))  # of a text: as many words as its quantiles say, and any text may have so many
