@@ -45,6 +45,8 @@ def augment(context: Context, once: Once, wish: Wish) -> Answer:
 
     Raises NotFound, DatasetNotReady, ModelNotReady, and InvalidRequest for what cannot be augmented so."""
 
+    fit = jobs.fitting(context, once.project_id, wish.dataset_id, wish.config)
+
     def work(session: Session) -> JobView:
         scope = Scope(session, once.project_id)
         dataset = scope.get(Dataset, wish.dataset_id, lock=True)
@@ -64,7 +66,7 @@ def augment(context: Context, once: Once, wish: Wish) -> Answer:
             model, total, first = scope.get(Model, wish.model_id, lock=True), 1, JobKind.AUGMENT
             _refuse_unfit(model, dataset, wish)
         else:
-            config = jobs.resolve_config(spec, wish.config, dataset.schema or {})
+            config = fit(dataset)
             model = jobs.new_model(session, once.project_id, dataset, new_id("mdl"), id, wish.name, config)
             session.add(model)
             resolved, total, first = resolved | {"config": config}, 2, JobKind.TRAIN

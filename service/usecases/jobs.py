@@ -1,7 +1,7 @@
 """Jobs as their users see them: submitted, looked at, listed, cancelled."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from service.domain.ids import new_id
 from service.domain.modality import ModalitySpec
 from service.domain.states import ENDED, DatasetStatus, JobKind, ModelStatus, State
 from service.domain.views import ErrorView, JobView, Page, ProgressView, moment, moment_or_none
-from service.errors import Conflict, DatasetNotReady, ModelNotReady, NotFound
+from service.errors import Conflict, DatasetNotReady, InvalidRequest, ModelNotReady, NotFound
 from service.usecases import events, moves
 from service.usecases.idempotency import Answer, Once, answer
 from service.usecases.invalid import from_validation, refuse
@@ -30,11 +30,13 @@ def train(context: Context, once: Once, dataset_id: str, config: Mapping[str, An
     """A training, and the model that it will make. Raises NotFound, DatasetNotReady, InvalidRequest for a config that
     the dataset's modality does not take."""
 
+    fit = fitting(context, once.project_id, dataset_id, config)
+
     def work(session: Session) -> JobView:
         dataset = Scope(session, once.project_id).get(Dataset, dataset_id, lock=True)
         if dataset.status != DatasetStatus.READY or dataset.modality is None:
             raise DatasetNotReady(f"The dataset is {dataset.status}; it can be trained on once it is ready.")
-        resolved = resolve_config(modalities.spec(dataset.modality), config, dataset.schema or {})
+        resolved = fit(dataset)
         spec = {"modality": dataset.modality, "config": resolved}
         model_id, job_id = new_id("mdl"), new_id("job")
         session.add(new_model(session, once.project_id, dataset, model_id, job_id, name, resolved))
@@ -100,6 +102,34 @@ def resolve_config(spec: ModalitySpec, config: Mapping[str, Any], schema: Mappin
     if spec.check_config is not None:
         spec.check_config(schema, resolved)
     return resolved
+
+
+def fitting(
+    context: Context, project_id: str, dataset_id: str, config: Mapping[str, Any]
+) -> Callable[[Dataset], dict[str, Any]]:
+    """`resolve_config` for a ready dataset. It is worked out now, before anything is locked, and holds if the dataset
+    is still as it was; a refusal waits until the dataset is asked for, since a repeated request gets its answer."""
+
+    def resolved(modality: str, schema: Mapping[str, Any]) -> dict[str, Any] | InvalidRequest:
+        try:
+            return resolve_config(modalities.spec(modality), config, schema)
+        except InvalidRequest as refusal:
+            return refusal
+
+    with context.database.read() as session:
+        where = (Dataset.project_id == project_id, Dataset.id == dataset_id, Dataset.status == DatasetStatus.READY)
+        seen = session.execute(select(Dataset.modality, Dataset.schema).where(*where)).one_or_none()
+    early = resolved(seen[0], seen[1] or {}) if seen and seen[0] else None
+
+    def fit(dataset: Dataset) -> dict[str, Any]:
+        found = early
+        if found is None or seen is None or (seen[0], seen[1]) != (dataset.modality, dataset.schema):
+            found = resolved(str(dataset.modality), dataset.schema or {})
+        if isinstance(found, InvalidRequest):
+            raise found
+        return found
+
+    return fit
 
 
 def refuse_unless_ready(model: Model) -> None:

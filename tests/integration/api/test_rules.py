@@ -1,6 +1,12 @@
 """Rules in a training's config, judged when it is submitted."""
 
-from tests.integration.api.conftest import Api
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from service.usecases import jobs
+from tests.integration.api.conftest import Api, refused
 
 
 def test_a_rule_that_the_schema_cannot_keep_is_refused_by_its_path(lite: Api) -> None:
@@ -39,3 +45,39 @@ def test_a_rule_that_can_be_kept_is_in_the_jobs_config(lite: Api) -> None:
     rule = {"kind": "range", "column": "age", "minimum": 0}
     job = lite.submit(kind="train", dataset_id=lite.ready(), config={"constraints": [rule]})
     assert job["spec"]["config"]["constraints"] == [rule | {"maximum": None, "strict": False}]
+
+
+def test_numbers_and_times_beyond_all_measure_are_refused(lite: Api) -> None:
+    for rule in (
+        {"kind": "range", "column": "age", "minimum": 10**400},
+        {"kind": "expression", "expression": "age < date('9999-12-31T23:59:59-23:59')"},
+    ):
+        body = {"kind": "train", "dataset_id": lite.ready(), "config": {"constraints": [rule]}}
+        refused(lite.http.post("/v1/jobs", json=body), 422, "invalid_request")
+
+
+@pytest.mark.parametrize("wish", [{"kind": "train"}, {"kind": "augment", "target": "income"}])
+def test_others_can_write_while_rules_are_judged(
+    lite: Api, monkeypatch: pytest.MonkeyPatch, wish: dict[str, str]
+) -> None:
+    judge, written = jobs.resolve_config, list[bool]()
+
+    def watched(*args: Any) -> dict[str, Any]:
+        with lite.context.database.begin() as session:  # waits, and fails, where the request holds the database
+            session.execute(text("UPDATE datasets SET name = name"))
+        written.append(True)
+        return judge(*args)
+
+    monkeypatch.setattr(jobs, "resolve_config", watched)
+    lite.submit(**wish, dataset_id=lite.ready(), config={})
+    assert written == [True]
+
+
+def test_a_repeated_request_is_answered_though_its_dataset_is_gone(lite: Api) -> None:
+    dataset_id, headers = lite.ready(), {"Idempotency-Key": "once"}
+    body = {"kind": "train", "dataset_id": dataset_id}
+    first = lite.http.post("/v1/jobs", json=body, headers=headers)
+    assert lite.http.post(f"/v1/jobs/{first.json()['id']}/cancel").status_code == 202
+    assert lite.http.delete(f"/v1/datasets/{dataset_id}").status_code == 204
+    again = lite.http.post("/v1/jobs", json=body, headers=headers)
+    assert again.json() == first.json()
