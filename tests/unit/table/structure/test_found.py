@@ -256,6 +256,34 @@ def test_a_smooth_column_that_others_nearly_determine_is_kept_as_a_factor_on_its
     np.testing.assert_allclose(numbers(rows, "length"), np.round(numbers(rows, "length"), 2))
 
 
+def test_how_long_it_took_is_found_to_be_the_end_minus_the_start() -> None:
+    minute = 60_000_000
+    start = 1_600_000_000_000_000 + RNG.integers(0, 500_000, N) * minute
+    took = RNG.integers(1, 3_000, N) * minute
+    stamps = {
+        name: pa.array(us, pa.int64()).cast(pa.timestamp("us"))
+        for name, us in (("start", start), ("end", start + took))
+    }
+    table = pa.table(stamps | {"took": took, "n": RNG.integers(0, 900, N)})
+    schema = columns(table)
+    schema[2] |= {"type": "duration", "arrow": "duration[us]"}
+    structure = Structure.fit(schema, table, [], np.random.default_rng(0))
+    assert len(formulas(structure, "identity")) == 1
+    back = there_and_back(structure, table)
+    assert all(same(table, back, name) == 1 for name in table.column_names)
+    rows = made(structure, table)
+    assert (numbers(rows, "end") == numbers(rows, "start") + numbers(rows, "took")).all()
+
+
+def test_places_on_a_map_are_left_alone() -> None:
+    latitude = np.round(RNG.uniform(40, 50, N), 3)
+    table = pa.table({"latitude": latitude, "longitude": np.round(2 * latitude - 80, 3), "n": RNG.integers(0, 900, N)})
+    schema = columns(table)
+    for entry, other in ((schema[0], "longitude"), (schema[1], "latitude")):
+        entry["geo"] = {"role": entry["name"], "with": other}
+    assert Structure.fit(schema, table, [], np.random.default_rng(0)).columns == schema
+
+
 def test_few_rows_have_no_rules() -> None:
     table = sales(60)
     assert fitted(table).columns == columns(table)

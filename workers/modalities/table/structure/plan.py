@@ -68,11 +68,12 @@ class Plan:
         return self._codes[name]
 
     def counted(self, levels: bool) -> list[str]:
-        """Numbers and times that are worth a look: with levels too, or only those without."""
+        """Numbers and times that are worth a look: with levels too, or only those without. Places on a map are not."""
         return [
             name
             for name, column in self.columns.items()
             if name in self.table.grids
+            and "geo" not in column
             and (levels or "levels" not in column)
             and self.sample[name].null_count < self.n - ENOUGH
             and self.codes(name)[1] > 2 + (self.sample[name].null_count > 0)
