@@ -252,6 +252,9 @@ def whole(seen: Observed) -> bool:
 def someones(seen: Observed, found: personal.Found) -> Column:
     share = seen.distinct() / max(1, seen.filled)
     more: Column = {"entity": found.entity, "distinct": None if share >= OWN else seen.distinct()} | found.more
+    few = personal.FEW_LEVELS if found.entity in ("first_name", "last_name") else seen.filled
+    if seen.distinct() <= few and seen.filled >= personal.FEW_CONTACTS * seen.distinct():
+        more["shared"] = True
     if found.entity == "national_id":
         more["pattern"] = patterns.shape(_plain_text(seen))
     arrow = plain_arrow(seen)

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 
-from workers.modalities.table import locales
+from workers.modalities.table import accounts, locales
 
 TITLES = {
     "email": "e-mail addresses", "name": "names of people", "first_name": "first names", "last_name": "family names",
@@ -46,12 +46,30 @@ HINTS: dict[str, tuple[str, ...]] = {  # the last words of a column's name that 
                  "cardholder", "beneficiary", "borrower", "tenant", "author", "billing", "shipping"))),
 }  # fmt: skip
 WEAK_NAME = ("name", "names", "nombre", "nom", "nome", "customer", "client", "patient", "passenger", "employee")
+PEOPLE = (  # last words of the names of columns that speak of a person, with or without "name" after them
+    "customer", "client", "patient", "passenger", "employee", "rep", "representative", "owner", "author", "contact",
+    "manager", "agent", "seller", "buyer", "assignee", "assigned_to", "salesperson", "sales_rep", "supervisor",
+    "doctor", "physician", "teacher", "student", "member", "recipient", "sender", "driver", "guest", "applicant",
+    "tenant", "beneficiary", "cardholder", "person", "holder", "user", "created_by", "updated_by", "reviewer", "responsible",
+    "kunde", "patientin", "mitarbeiter", "cliente", "paciente", "empleado",
+)  # fmt: skip
 WORD = r"[^\W\d_][\w'’.-]*"
 PERSON = re.compile(rf"^{WORD}(?:,? {WORD}){{1,5}}( \(.*\)?)?$")
 SINGLE = re.compile(r"^[^\W\d_][\w'’. -]*$")
 PHONE = re.compile(
     r"^(\+|\(|00)[\d ()./-]{6,20}$|^0[\d()]*[ ()./-][\d ()./-]{4,18}$|^1?[ .-]?\d{3}[ .-]\d{3}[ .-]\d{4}$"
 )
+# Telephones that are clearly such, in the country's or the world's form; the others need a name that says so.
+CLEAR_PHONE = (
+    r"(?:\+[1-9][\d ()./-]{6,20}\d|00[1-9]\d{0,2}[ ./-][\d ()./-]{5,18}\d|0[1-9]\d{1,4} ?[-/ ] ?\d{3,9}(?:[ -]\d{2,6})*"
+    r"|(?:1[ .-])?(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[.-]\d{4})"
+)
+PHONE_WITHIN = re.compile(rf"(?<![\w.,/+-]){CLEAR_PHONE}(?![\w-])")
+EMAIL_WITHIN = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+SSN_WITHIN = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
+CARD_WITHIN = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])")
+IBAN_WITHIN = re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,40}")
+ISSUED = re.compile(r"^(4\d{12}(\d{3})?|(5[1-5]|2[2-7])\d{14}|3[47]\d{13}|6(011|5\d\d)\d{12})$")
 STREET = re.compile(
     r"\b(street|st\.?|avenue|ave\.?|road|rd\.?|lane|ln\.?|drive|dr\.?|blvd|boulevard|court|way|place|rue|chemin|via|"
     r"viale|piazza|calle|avenida|paseo|rua|ul\.|aleja)\b|(straße|strasse|str\.|gasse|weg|platz|allee|straat|laan|gracht|"
@@ -89,6 +107,22 @@ def _card(value: str) -> bool:
         return False
     doubled = [int(d) * (1 + i % 2) for i, d in enumerate(reversed(digits))]
     return sum(d - 9 * (d > 9) for d in doubled) % 10 == 0
+
+
+def issued(value: str) -> bool:
+    """A card number of a length and a beginning that cards have."""
+    return _card(value) and ISSUED.match(re.sub(r"[ -]", "", value)) is not None
+
+
+def iban_at_start(value: str) -> bool:
+    """Whether an IBAN stands before whatever else there is; capitals only."""
+    plain = value.replace(" ", "")
+    letters, digits = accounts.IBANS.get(plain[:2], (0, len(plain) - 4))
+    return _iban(plain[: 4 + letters + digits])
+
+
+def dialled_clearly(value: str) -> bool:
+    return re.fullmatch(CLEAR_PHONE, value) is not None and 9 <= sum(map(str.isdigit, value)) <= 17
 
 
 def _phone(value: str) -> bool:
@@ -168,6 +202,9 @@ BY_NAME: dict[str, Callable[[str], bool]] = {  # what is asked of values in a co
     "city": lambda value: SINGLE.match(value) is not None,
     "postcode": lambda value: re.match(r"^[A-Za-z\d][A-Za-z\d -]{2,9}$", value) is not None and _digit(value),
     "company": lambda value: re.search(r"[^\W\d_]{2}", value) is not None,
+}  # fmt: skip
+STRICT: dict[str, Callable[[str], bool]] = {  # clear enough to be somebody's own however many rows share it
+    "email": _email, "iban": _iban, "credit_card": issued, "ssn": _ssn, "phone": dialled_clearly,
 }  # fmt: skip
 UNSHARED = ("city", "postcode", "company")  # ordinary categories, but where nearly every row has its own
 SECRET = ("iban", "credit_card", "ssn", "national_id")  # however many rows share one

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.errors import Rejected
-from workers.modalities.table import entries, overrides, personal
+from workers.modalities.table import entries, overrides, personal, telling
 from workers.modalities.table.entries import Column
 from workers.modalities.table.observe import MAX_LEVELS, Observed
 
@@ -20,7 +20,6 @@ LEAST, SMALL_LEAST = 5, 2
 ROWS_A_LEAST = 40
 STRANGE_SHARE = 0.02  # of the rows: words among numbers that are read as missing
 NAME = r"^\p{Lu}[\p{L}'’-]*\p{Ll}( \p{Lu}\.)?( \p{Lu}[\p{L}'’-]*\p{Ll}){1,2}$"  # a personal name, or much like it
-COVERED = 0.5  # of the rows that levels shared by enough of them must have, or the column is text
 
 __all__ = ["LEAST", "Column", "decide", "least_for", "least_rows", "publishable"]
 
@@ -40,6 +39,7 @@ def decide(seen: Observed, wanted: str | None, least: int = LEAST) -> Column:
         column = entries.entry(seen, "constant", arrow, "Every value is missing.", value=None)
     else:
         column = _typed(seen) if not seen.textual else _written(seen, least)
+    column = telling.guarded(seen, column, least)
     if "levels" in column:
         column["min_rows"] = 1 if column["type"] == "boolean" else least
     if seen.tokens:
@@ -58,13 +58,14 @@ def least_rows(column: Column) -> int:
 def publishable(column: Column, counts: Mapping[Any, int]) -> Column:
     """The column without the values that too few training rows share; `counts` are those of its levels or its value."""
     least = least_rows(column)
+    column, private = telling.without_mark(column)
     if column["type"] == "constant" and column.get("value") is not None and sum(counts.values()) < min(least, 2):
         return column | {"value": None, "nullable": True, "missing": 1.0, "reason": "A single row has a value."}
     if "levels" not in column:
         return column
     levels = [level for level in column["levels"] if counts.get(level, 0) >= least]
     if levels or column["type"] == "boolean":
-        return _pooled(column | {"levels": levels}, counts, len(column["levels"]) - len(levels))
+        return _pooled(column | {"levels": levels}, counts, len(column["levels"]) - len(levels), private)
     bare = {key: value for key, value in column.items() if key not in ("levels", "min_rows")}
     if column["type"] != "category":
         return bare
@@ -72,14 +73,17 @@ def publishable(column: Column, counts: Mapping[Any, int]) -> Column:
     return bare | gone | {"reason": f"No {least} training rows share a value."}
 
 
-def _pooled(column: Column, counts: Mapping[Any, int], levels: int) -> Column:
-    """The column with how many of its levels are too rare to be shown, and how many training rows have one of them."""
-    if not levels:
+def _pooled(column: Column, counts: Mapping[Any, int], levels: int, private: int) -> Column:
+    """The column with how many of its levels are too rare or too telling to be shown, and how many training rows have
+    one of them."""
+    if not levels + private:
         return column
     rows = sum(counts.values()) - sum(counts.get(level, 0) for level in column["levels"])
-    rare = f"Fewer than {column['min_rows']} training rows have each of {levels} of them; these are drawn as others."
-    why = f"{column['reason']} {rare}" if column["type"] == "category" else column["reason"]
-    return column | {"pooled": {"levels": levels, "rows": rows}, "reason": why}
+    rare = f" Fewer than {column['min_rows']} training rows have each of {levels} of them; these are drawn as others."
+    own = f" {private} hold somebody's address, account or telephone and are not shown or drawn."
+    told = (rare if levels else "") + (own if private else "")
+    why = column["reason"] + (told if column["type"] == "category" else "")
+    return column | {"pooled": {"levels": levels + private, "rows": rows}, "reason": why}
 
 
 def _typed(seen: Observed) -> Column:
@@ -88,7 +92,7 @@ def _typed(seen: Observed) -> Column:
     if pa.types.is_null(seen.kind):
         return entries.entry(seen, "constant", "string", "Every value is missing.", value=None)
     if seen.counts.size() == 1 and not pa.types.is_temporal(seen.kind):
-        return entries.constant(seen)
+        return _alone(seen)
     if pa.types.is_boolean(seen.kind):
         levels = entries.ordered(seen.levels or {})
         return entries.entry(seen, "boolean", arrow, "The file says so.", levels=levels)
@@ -106,10 +110,17 @@ def _typed(seen: Observed) -> Column:
     return column
 
 
+def _alone(seen: Observed) -> Column:
+    """A column with a single value: made up where it is somebody's own. What a single row has is not shown anyway."""
+    own = seen.filled > 1 and (seen.textual or entries.whole(seen))
+    found = personal.find(entries.own(seen)) if own else None
+    return entries.someones(seen, found) if found else entries.constant(seen)
+
+
 def _written(seen: Observed, least: int) -> Column:
     """A column of text: whatever its text says."""
     if seen.counts.size() == 1 and not seen.maybe:
-        return entries.constant(seen)
+        return _alone(seen)
     if seen.tokens and (column := entries.boolean(seen)):
         return column
     few = seen.numbers.strange_rows <= STRANGE_SHARE * seen.filled
@@ -164,7 +175,7 @@ def _words(seen: Observed, least: int) -> Column:
     if distinct > entries.FEW_LEVELS and filled >= 20:
         if share > 0.4 or (words >= 4 and share > 0.3):
             return entries.text(seen, f"{distinct} of {filled} values are different.")
-        if (part := entries.covered(seen, least)) < COVERED:
+        if (part := entries.covered(seen, least)) < telling.COVERED:
             return entries.text(seen, f"Only {part:.0%} of the rows have a value that {least} of them share.")
     if filled < 20 and share == 1 and words >= 3:
         return entries.text(seen, "Every value is different and made of several words.")

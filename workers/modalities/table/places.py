@@ -52,7 +52,7 @@ class Place:
         for axis in (0, 1):
             values = there[order, axis]
             sides = [end.reduceat(values, begins) if len(full) else values for end in (np.minimum, np.maximum)]
-            reach = np.stack(_rounded(*sides, counts[full]), -1) if len(full) else 0
+            reach = np.stack(_rounded(sides[0], sides[1], counts[full]), -1) if len(full) else 0
             bounds = [pair[axis].get(end) for end in ("minimum", "maximum")]  # which the schema shows anyway
             boxes[full, 2 * axis : 2 * axis + 2] = reach if None in bounds else np.clip(reach, *bounds)
         return cls(pair, cuts, boxes, counts, gaps)
