@@ -15,7 +15,7 @@ import pytest
 
 from service.errors import InvalidCondition, Rejected
 from tests.unit.table.tables import config, csv, ingest, no_progress, people, trained
-from workers.modalities import Dataset
+from workers.modalities import Dataset, Stop
 from workers.modalities.table.modality import MODALITY
 from workers.modalities.table.sampler import TableSampler
 from workers.modalities.table.sampling import FastGenerator, Plan, rule_tables
@@ -124,10 +124,45 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(world: Any) 
     assert files[0] != files[2]
 
 
+@pytest.mark.parametrize("conditions", [{}, {"city": {"Oslo": 0.5, "Rome": 0.5}}])
+def test_bytes_do_not_depend_on_the_number_of_threads(
+    world: Any, monkeypatch: pytest.MonkeyPatch, conditions: dict[str, Any]
+) -> None:
+    import torch
+
+    folder, before = world[3], torch.get_num_threads()
+    files = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        sampler = MODALITY.sampler(folder, "cpu")
+        monkeypatch.setattr(sampler, "chunk", 4_000)
+        sampler.write(folder / "out.parquet", 0, 30_500, 7, "parquet", conditions, no_progress)
+        files.append((folder / "out.parquet").read_bytes())
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert files[0] == files[1]
+
+
+def test_an_output_that_nobody_wants_any_more_ends_at_once(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, sampler, folder = world
+    monkeypatch.setattr(sampler, "chunk", 2_000)
+    told: list[float] = []
+
+    def cancelled(done: float, total: float) -> None:
+        told.append(done)
+        if done >= 4_000:
+            raise Stop
+
+    with pytest.raises(Stop):
+        sampler.write(folder / "out.parquet", 0, 1_000_000, 7, "parquet", {}, cancelled)
+    assert told[0] == 0
+    assert told[-1] < 20_000
+
+
 def test_the_first_rows_of_a_shard_do_not_depend_on_its_length(world: Any) -> None:
     _, _, sampler, _ = world
-    short, long = sampler.table(0, 66_000, 1, {}), sampler.table(0, 140_000, 1, {})
-    assert long.slice(0, 65_536).equals(short.slice(0, 65_536))
+    short, long = sampler.table(0, sampler.chunk + 500, 1, {}), sampler.table(0, sampler.chunk + 9_000, 1, {})
+    assert long.slice(0, sampler.chunk).equals(short.slice(0, sampler.chunk))
 
 
 def test_shards_of_one_stream_differ(world: Any) -> None:

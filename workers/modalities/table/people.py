@@ -56,19 +56,13 @@ def again(rounds: Numbers, before: str = "") -> pa.Array:
 # -- pools --------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(64)
-def _faker(locale: str) -> Any:
+@lru_cache(256)
+def pool(locale: str, kind: str) -> pa.Array:
+    """Different values of one kind, in a single line each; the same ones, whatever was asked for before."""
     from faker import Faker
 
     fake = Faker(locale)
-    fake.seed_instance(0)
-    return fake
-
-
-@lru_cache(256)
-def pool(locale: str, kind: str) -> pa.Array:
-    """Different values of one kind, in a single line each."""
-    fake = _faker(locale)
+    fake.seed_instance(kind)
     draw: Callable[[], str] = getattr(fake, kind)
     values = dict.fromkeys(re.sub(r"\s*\n\s*", ", ", str(draw())) for _ in range(DRAWS))
     return pa.array(list(values), pa.string())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,15 @@ from safetensors.torch import load_file
 
 from workers.modalities import Given, Json, Progress
 from workers.modalities.table import given as given_rows
-from workers.modalities.table import writing
+from workers.modalities.table import networks, threads, writing
 from workers.modalities.table.codec import Codec
 from workers.modalities.table.conditions import parse
 from workers.modalities.table.infer import Column
-from workers.modalities.table.networks import Generator, Shape
 from workers.modalities.table.planning import Wishes, drawing, wishes
 from workers.modalities.table.sampling import FastGenerator, rule_tables
 from workers.modalities.table.tilting import Tilted
 
-CHUNK = 65_536  # rows made at a time; each chunk has randomness of its own, so that any can be made alone
+CHUNK, CHUNK_CODES = 131_072, 1 << 23  # rows made at a time, and codes: wide tables have shorter chunks
 
 
 class TableSampler:
@@ -30,10 +31,11 @@ class TableSampler:
         self.codec = Codec.from_json(json.loads((directory / "codec.json").read_text(encoding="utf-8")))
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         self.schema = {"columns": self.codec.columns, "layout": config["layout"]}
-        network = Generator(Shape(**config["shape"])).to(device).eval()
+        network = networks.Generator(networks.Shape(**config["shape"])).to(device).eval()
         network.load_state_dict(load_file(directory / "generator.safetensors", device=device))
         self.fast = FastGenerator(network, rule_tables(self.codec.rules), device)
         self.tilted = Tilted(self.fast, self.codec.sizes)
+        self.chunk = min(CHUNK, 1 << (CHUNK_CODES // len(self.codec.sizes)).bit_length() - 1)
 
     def write(
         self,
@@ -50,14 +52,9 @@ class TableSampler:
         wish = self._wish(conditions)
         if given:
             given_rows.refuse_repeated(given, self.schema, start + count, self.codec.structure.unique)
-        known = given_rows.chunks(given, self.schema, start, count, CHUNK) if given else None
-
-        def chunks() -> Iterator[pa.Table]:
-            for done in range(0, count, CHUNK):
-                yield self._chunk(start, done, min(CHUNK, count - done), seed, wish, next(known) if known else None)
-                progress(min(done + CHUNK, count), count)
-
-        return writing.write_file(path, format, self.schema, chunks())
+        known = given_rows.chunks(given, self.schema, start, count, self.chunk) if given else None
+        with closing(self._chunks(start, count, seed, wish, known, progress)) as chunks:
+            return writing.write_file(path, format, self.schema, chunks)
 
     def preview(self, count: int, seed: int) -> bytes:
         rows = rows_as_json(self.table(0, self.at_most(min(count, 1000)), seed, {}), self.codec.columns)
@@ -67,9 +64,7 @@ class TableSampler:
         """Rows in storage types, all in memory. Raises Rejected for more of them than can be told apart."""
         self.refuse_beyond(start + count)
         wish = self._wish(conditions)
-        return pa.concat_tables(
-            self._chunk(start, done, min(CHUNK, count - done), seed, wish) for done in range(0, count, CHUNK)
-        )  # fmt: skip
+        return pa.concat_tables(self._chunks(start, count, seed, wish, None, lambda done, total: None))
 
     def refuse_beyond(self, count: int) -> None:
         """Raises Rejected for an output of more rows than can have different values where a rule wants them."""
@@ -84,8 +79,26 @@ class TableSampler:
         """Raises InvalidCondition."""
         return wishes(self.codec, parse(self.schema, conditions))
 
+    def _chunks(
+        self, start: int, count: int, seed: int, wish: Wishes, known: Iterator[pa.Table] | None, progress: Progress
+    ) -> Generator[pa.Table, None, None]:
+        """All rows in order, a chunk at a time; several are made side by side. Raises Stop."""
+        done = 0
+
+        def makers() -> Iterator[Callable[[], pa.Table]]:
+            for first in range(0, count, self.chunk):
+                cells = next(known) if known else None
+                yield partial(self._chunk, start, first, min(self.chunk, count - first), seed, wish, cells)
+
+        with closing(threads.in_order(makers(), lambda: progress(done, count))) as chunks:
+            for chunk in chunks:
+                yield chunk
+                done += chunk.num_rows
+        progress(count, count)
+
     def _chunk(self, start: int, done: int, n: int, seed: int, wish: Wishes, known: pa.Table | None = None) -> pa.Table:
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, start, done // CHUNK])))
+        """Each chunk has randomness of its own, so that any can be made alone, or beside others."""
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, start, done // self.chunk])))
         index = np.arange(start + done, start + done + n, dtype=np.uint64)
         order = drawing(self.codec, wish, index, seed, known, self.fast.device)
         asked = order if known is None else drawing(self.codec, wish, index, seed, None, self.fast.device)

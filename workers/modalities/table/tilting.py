@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ class Tilted:
     sizes: list[int]
     _pieces: list[NDArray[np.int16]] = field(default_factory=list)
     _known: dict[tuple[bytes, ...], Moves] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
     def draw(self, n: int, rng: np.random.Generator, plan: Plan, asked: Ints | None = None) -> Ints:
         """n rows (n, v) as `plan` allows; `asked` (n, v) are those of its fixed codes that conditions prescribe."""
@@ -59,11 +61,12 @@ class Tilted:
 
     def _moves(self, codes: Ints, plan: Plan, trial: int) -> Mapping[int, Tensor]:
         key = (b"%d" % trial, codes.tobytes(), *_bytes(plan.shares), b"", *_bytes(plan.chains))
-        if key not in self._known:
-            if len(self._known) >= KEPT:
-                self._known.clear()
-            self._known[key] = self._found(codes, plan, trial)
-        return self._known[key]
+        with self._lock:  # chunks are made side by side
+            if key not in self._known:
+                if len(self._known) >= KEPT:
+                    self._known.clear()
+                self._known[key] = self._found(codes, plan, trial)
+            return self._known[key]
 
     def _found(self, codes: Ints, plan: Plan, trial: int) -> Moves:
         """What is added to the logits under codes (v,), -1 where free, and what else `plan` allows."""

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from workers.modalities.table import clock, nested, temporal
 from workers.modalities.table.infer import Column
 
+GROUP_ROWS, GROUP_CELLS = 65_536, 1 << 24  # a Parquet row group has at least so many rows, or values
+
 
 def storage_type(column: Column) -> pa.DataType:
     """How a column's values are kept in the parts."""
@@ -142,13 +144,26 @@ def _write_parquet(path: Path, columns: list[Column], schema: Mapping[str, Any],
     rows, paths = 0, _paths(columns, schema)
     whole = pa.schema(nested.fields(list(zip(paths, output_schema(columns).types, strict=True))))
     with pq.ParquetWriter(path, whole, compression="zstd") as writer:
-        for table in tables:
+        for table in _gathered(tables):
             arrays = [
                 typed(array.combine_chunks(), column) for column, array in zip(columns, table.columns, strict=True)
             ]
             writer.write_table(pa.table(nested.arrays(list(zip(paths, arrays, strict=True))), schema=whole))
             rows += table.num_rows
     return rows
+
+
+def _gathered(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Short chunks together, so that wide tables do not have thousands of row groups."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        rows = sum(one.num_rows for one in held)
+        if rows >= GROUP_ROWS or rows * table.num_columns >= GROUP_CELLS:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
 
 
 def _write_csv(path: Path, columns: list[Column], schema: Mapping[str, Any], tables: Iterator[pa.Table]) -> int:
