@@ -50,8 +50,8 @@ PEOPLE = (  # last words of the names of columns that speak of a person, with or
     "customer", "client", "patient", "passenger", "employee", "rep", "representative", "owner", "author", "contact",
     "manager", "agent", "seller", "buyer", "assignee", "assigned_to", "salesperson", "sales_rep", "supervisor",
     "doctor", "physician", "teacher", "student", "member", "recipient", "sender", "driver", "guest", "applicant",
-    "tenant", "beneficiary", "cardholder", "person", "holder", "user", "created_by", "updated_by", "reviewer", "responsible",
-    "kunde", "patientin", "mitarbeiter", "cliente", "paciente", "empleado",
+    "tenant", "beneficiary", "cardholder", "person", "holder", "user", "created_by", "updated_by", "reviewer",
+    "responsible", "kunde", "patientin", "mitarbeiter", "cliente", "paciente", "empleado",
 )  # fmt: skip
 WORD = r"[^\W\d_][\w'’.-]*"
 PERSON = re.compile(rf"^{WORD}(?:,? {WORD}){{1,5}}( \(.*\)?)?$")
