@@ -284,6 +284,34 @@ def test_places_on_a_map_are_left_alone() -> None:
     assert Structure.fit(schema, table, [], np.random.default_rng(0)).columns == schema
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 99, 101, 2_000])
+@pytest.mark.filterwarnings("error")
+def test_odd_columns_are_no_trouble(n: int) -> None:
+    x, rng = RNG.normal(size=n), np.random.default_rng(n)
+    table = pa.table(
+        {
+            "nothing": pa.nulls(n, pa.float64()),
+            "no day": pa.nulls(n, pa.date32()),
+            "one value": pa.array([1.5] + [None] * (n - 1), pa.float64()),
+            "constant": np.full(n, 7),
+            "infinite": np.where(np.arange(n) == n // 3, np.inf, x) if n > 50 else x,
+            "huge": rng.integers(-(2**62), 2**62, n),
+            "tiny": x * 1e-300,
+            "enormous": x * 1e300,
+            "far days": dates(rng.integers(-700_000, 2_900_000, n)),
+            "far times": pa.array(rng.integers(-6 * 10**16, 2 * 10**17, n)).cast(pa.timestamp("us")),
+            "maybe": pa.array(rng.random(n) < 0.5, mask=rng.random(n) < 0.3),
+            "": rng.integers(0, 99, n),
+            "none": rng.integers(0, 999, n),
+            'a "quoted", \n😀': pa.array([f"😀{i}" for i in rng.integers(0, 5, n)]),
+        }
+    )
+    structure = fitted(table)
+    back = there_and_back(structure, table)
+    assert {name: same(table, back, name) for name in table.column_names} == dict.fromkeys(table.column_names, 1.0)
+    assert made(structure, table, 20).schema.equals(table.schema)
+
+
 def test_few_rows_have_no_rules() -> None:
     table = sales(60)
     assert fitted(table).columns == columns(table)

@@ -285,6 +285,20 @@ def test_what_is_saved_holds_no_value_of_a_single_row() -> None:
     assert "99999" not in str(saved)
 
 
+def test_columns_of_any_name_can_have_rules() -> None:
+    low, odd = RNG.integers(0, 50, N), 'a "b", `c` and 😀\n'
+    table = pa.table({odd: low, "min": low + RNG.integers(0, 9, N), "not": low * 2, "µ": RNG.integers(1, 9, N)})
+    structure = fitted(
+        table,
+        {"kind": "inequality", "low": odd, "high": "min"},
+        {"kind": "expression", "expression": "`not` >= 0 and µ > 0 and min >= 0"},
+        {"kind": "positive", "column": "µ"},
+    )
+    rows = made(structure, table)
+    assert (numbers(rows, odd) <= numbers(rows, "min")).all()
+    assert numbers(rows, "µ").min() > 0
+
+
 def test_the_same_seed_gives_the_same_rows() -> None:
     structure = fitted(ORDERS, *ALL)
     assert made(structure, ORDERS, 500, 7).equals(made(structure, ORDERS, 500, 7))

@@ -25,11 +25,13 @@ def _column(name: str, array: pa.Array) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": name, "type": kind, "arrow": str(array.type), "reason": "A toy."}
     entry |= {"nullable": array.null_count > 0, "missing": array.null_count / max(1, len(array))}
     filled = array.drop_null()
-    if kind in ("integer", "float") and len(filled):
+    if kind in ("integer", "float") and len(filled) and np.isfinite(filled.to_numpy()).all():
         entry |= {"minimum": pc.min(filled).as_py(), "maximum": pc.max(filled).as_py()}
     if kind == "float":
         values = filled.to_numpy()
-        entry["decimals"] = next((d for d in range(7) if np.allclose(values, np.round(values, d), atol=1e-9)), None)
+        entry["decimals"] = next(
+            (d for d in range(7) if np.allclose(values, np.round(values, d), rtol=0, atol=1e-9)), None
+        )
     if kind in ("category", "boolean") or len(pc.unique(filled)) <= FEW:
         counted = pc.value_counts(filled)
         order = np.argsort(-counted.field(1).to_numpy(), kind="stable")

@@ -69,8 +69,8 @@ def judged(forms: Sequence[Form], names: Sequence[str], table: Table, tolerated:
             if not isinstance(form, Known | OneOf) and kind in ("number", "time") and name not in table.grids:
                 raise Rejected(
                     "constraint_unsupported",
-                    f"Column {name!r} holds infinities or numbers beyond 2**53, which the rule {names[form.rule]!r} "
-                    "cannot count exactly.",
+                    f"Column {name!r} holds infinities, or numbers too large or too small to be counted exactly "
+                    f"(2**53 of whole ones), which the rule {names[form.rule]!r} needs.",
                 )
         held[form.rule] = held.get(form.rule, np.ones(table.rows, bool)) & ~_broken(form, table)
     shares = {rule: float(met.mean()) if len(met) else 1.0 for rule, met in held.items()}

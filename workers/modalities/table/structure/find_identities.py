@@ -66,7 +66,7 @@ class Pool:
         natural = natural[rows[few(len(rows), LOOK)]]
         values = np.log(natural) if log else natural
         mean, spread = values.mean(0), values.std(0)
-        keep = [i for i in range(len(names)) if spread[i] > 1e-12 * max(1.0, abs(mean[i]))]
+        keep = [i for i in range(len(names)) if spread[i] > 1e-12 * abs(mean[i])]
         names = [names[i] for i in keep]
         x = (values[:, keep] - mean[keep]) / spread[keep]
         return cls(names, x, natural[:, keep], mean[keep], spread[keep], log) if len(names) > 1 else None

@@ -16,6 +16,8 @@ from workers.modalities.table.structure.steps import CERTAIN, SHARED
 FIRST = 4_000  # rows of a first look
 ROWS_A_KEY = 20  # on average, or a determination may be an accident
 DETERMINED = 0.999  # share of rows
+FEWEST = 20  # rows that have another value than the commonest, or there is nothing to determine
+LENIENCE = 0.05  # of rows without the commonest value so many times as many may be wrong: it takes few to spoil them
 TARGETS, KEYS, LEADING = 40, 200, 5  # numbers looked at, categories tried, and those tried with each other one
 MOST_KEYS = 1_000_000  # combinations of two categories
 PART_LEVELS = 400  # values of what may be a part of a date
@@ -64,7 +66,16 @@ def _matched(plan: Plan, target: str, needs: tuple[str, ...], rows: int) -> floa
     values, size = plan.codes(target)
     last = np.full(width, size)
     last[key] = values[at]
-    return float(np.mean(last[key] == values[at]))
+    return _right(last[key], values[at])
+
+
+def _right(made: Ints, values: Ints) -> float:
+    """The share of rows that are right, or of those without the commonest value if that is less."""
+    right = made == values
+    usual = values == np.bincount(values).argmax()
+    if (~usual).sum() < FEWEST:
+        return 0.0
+    return float(min(right.mean(), 1 - (1 - right[~usual].mean()) * LENIENCE))
 
 
 def _combined(plan: Plan, needs: tuple[str, ...], at: Ints) -> tuple[Ints, int]:
@@ -122,7 +133,7 @@ def _part(plan: Plan, time: str, target: str) -> str | None:
         groups = int(key.max()) + 1
         last = np.zeros(groups, np.int64)
         last[key] = values
-        if 2 <= groups <= plan.n / ROWS_A_KEY and np.mean(last[key] == values) >= 2 * CERTAIN - 1:
+        if 2 <= groups <= plan.n / ROWS_A_KEY and _right(last[key], values) >= 2 * CERTAIN - 1:
             found.append((groups, part))
     return min(found)[1] if found else None
 

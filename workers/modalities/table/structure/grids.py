@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 EXACT = 2.0**53  # whole numbers that a double holds
+LEAST, MOST = 1e-100, 1e100  # doubles whose squares and products are numbers
 DAY = 86_400.0
 LASTING = ("time", "duration")  # kept in microseconds, counted in seconds
 
@@ -52,7 +53,8 @@ class Grid:
 
     @classmethod
     def _of_floats(cls, column: Column, values: Floats) -> Grid | None:
-        if not np.isfinite(values).all():
+        largest = float(np.abs(values).max(initial=0.0))
+        if not (largest == 0 or LEAST <= largest <= MOST):  # nor infinite, nor no number
             return None
         digits = column.get("decimals")
         if column["type"] != "float" and digits is None:
