@@ -16,7 +16,7 @@ import pytest
 from service.errors import Rejected
 from tests.unit.table.tables import ingest, no_progress, people, trained
 from workers.modalities import Dataset, Part, Stop
-from workers.modalities.table import augment
+from workers.modalities.table import augment, writing
 from workers.modalities.table.augment import TableAugmenter, filled, flag_name, read
 from workers.modalities.table.modality import MODALITY
 from workers.modalities.table.sampler import TableSampler
@@ -171,6 +171,7 @@ def test_memory_does_not_grow_with_the_rows(
     made: tuple[Dataset, TableSampler, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(augment, "BLOCK", 2_000)
+    monkeypatch.setattr(writing, "GROUP_ROWS", 2_000)  # or chunks are held until there are enough for a row group
     watched, held = Watched(made[1]), list[int]()
     found = TableAugmenter(made[0], watched, WISH | {"method": "enlarge", "count": 60_000})
 
