@@ -222,10 +222,13 @@ def empty(column: Column, n: int) -> pa.Array:
 
 
 def encoded(fields: Sequence[Field], arrays: Mapping[str, pa.Array]) -> Ints:
-    """Codes (n, v)."""
-    n = len(next(iter(arrays.values()))) if arrays else 0
-    codes = [one.encode([arrays[name] for name in one.columns]) for one in fields]
-    return np.concatenate(codes, 1) if codes else np.zeros((n, 0), np.int64)
+    """Codes (n, v), those of a variable side by side in memory."""
+    n, v = len(next(iter(arrays.values()))) if arrays else 0, sum(len(one.sizes) for one in fields)
+    out, at = np.empty((v, n), np.int64), 0
+    for one in fields:
+        out[at : at + len(one.sizes)] = one.encode([arrays[name] for name in one.columns]).T
+        at += len(one.sizes)
+    return out.T
 
 
 # -- fitting ------------------------------------------------------------------------------------------------------
@@ -255,13 +258,15 @@ def fit(
         fields = [Presence(columns[0], ever=False)]
         arrays = arrays | {columns[0]["name"]: pa.nulls(table.num_rows)}
     codes = encoded(fields, arrays)
+    strength = relations.information(codes, [size for one in fields for size in one.sizes])
     starts = np.cumsum([0, *(len(one.sizes) for one in fields)])
-    order, _ = relations.drawing_order(relations.information(codes[:, starts[:-1]], [f.sizes[0] for f in fields]))
+    heads = starts[:-1]
+    order, _ = relations.drawing_order(strength[np.ix_(heads, heads)])
     codec = Codec(columns, structure, [fields[i] for i in order], [], [])
     take = [variable for i in order for variable in range(starts[i], starts[i + 1])]
-    codes = codes[:, take] if take else np.zeros((table.num_rows, 0), np.int64)
-    codec.pairs = relations.strongest(codes, codec.sizes)
-    codec.rules = relations.rules(codes, codec.sizes, codec.pairs) + _impossible(codec) + _gaps(codec, codes)
+    codes, strength = codes.T[take].T, strength[np.ix_(take, take)]
+    codec.pairs = relations.strongest(strength, codec.sizes)
+    codec.rules = relations.rules(codes, codec.sizes, codec.pairs, strength) + _impossible(codec) + _gaps(codec, codes)
     return codec, codes
 
 

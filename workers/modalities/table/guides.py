@@ -5,6 +5,7 @@ earlier numbers, found by ridge regression. A network finds such sharp relations
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from workers.modalities.table.codec import Codec
 
 SAMPLE = 40_000  # rows that the regression is fitted to
-RIDGE = 5.0  # rows of prior belief in no effect of a level
+CELLS, WORK = 40_000_000, 1e11  # numbers in its matrix, and multiplications, at most: wide tables get fewer rows
+RIDGE, RIDGE_RANK = 5.0, 0.5  # rows of prior belief in no effect of a level, and of a number's rank
 FEATURES = 1_500  # levels that enter, of the shortest codes first
 WORTH = 0.1  # share of the variance that a prediction must explain
+ROUNDS = 6  # of filling holes with what is predicted for them
+SAID = 4_000_000  # numbers in all terms: of more predictions than that allows, the best
 
 
 @dataclass
@@ -56,6 +60,9 @@ class Guides:
         return out
 
 
+Block = tuple[str, int, int]  # "rank" and a number's place, or "level" and a variable; how many features
+
+
 @dataclass
 class _Number:
     """A number among the variables: its codes, and the Gaussian rank in the middle of each of its cells."""
@@ -71,58 +78,69 @@ def fit(codec: Codec, codes: Ints) -> Guides:
     numbers, sizes = _numbers(codec), codec.sizes
     if not numbers or not len(codes):
         return Guides()
-    some = codes[:: max(1, len(codes) // SAMPLE)]
-    ranks = np.stack([number.middle[_combined(some, number.variables, sizes)] for number in numbers], 1)
-    entering = _entering(codec, numbers)
-    blocks, design = _design(some, sizes, numbers, ranks, entering)
-    gram = design.T @ design + np.diag(
-        [RIDGE if kind == "level" else 0.5 for kind, _, width in blocks for _ in range(width)]
-    )
-    root = np.linalg.cholesky(gram)
+    blocks = _blocks(sizes, numbers, _entering(codec, numbers))
     ends = np.cumsum([0, *(width for _, _, width in blocks)])
-    out = Guides()
-    weights: list[Floats] = []
-    for place, number in enumerate(numbers):
-        used = int(ends[next(b for b, (kind, i, _) in enumerate(blocks) if (kind, i) == ("rank", place))])
-        if not used:
-            continue
-        valid = some[:, number.variables[0]] < len(number.edges) - 1
-        solved = _solve(np.asarray(root[:used, :used], np.float64), design[:, :used], ranks[:, place], valid)
-        guess = design[:, :used] @ solved
-        spread = float(np.var(ranks[valid, place])) if valid.any() else 0.0
-        worth = 1 - float(np.var((ranks[:, place] - guess)[valid])) / spread if spread > 1e-9 else 0.0
-        if worth < WORTH:
-            continue
-        m = len(weights)
-        weights.append(np.concatenate([solved, np.zeros(len(gram) - used)]))
-        out.worth.append(worth)
-        cuts = np.quantile(guess, np.linspace(0, 1, STEPS + 1)[1:-1]).astype(np.float32)
+    some = codes[:: max(1, len(codes) // _affordable(int(ends[-1]), len(numbers)))]
+    ranks = np.stack([number.middle[_combined(some, number.variables, sizes)] for number in numbers], 1)
+    valid = np.stack([some[:, number.variables[0]] < len(number.edges) - 1 for number in numbers], 1)
+    weights, guess = _regressed(_design(some, blocks, ends, ranks), blocks, ends, ranks.astype(np.float32), valid)
+    worth = _worth(ranks, guess, valid)
+    kept = np.flatnonzero(worth >= WORTH)
+    room = SAID // max(1, sum(len(number.middle) for number in numbers) + int(ends[-1]))
+    kept = np.sort(kept[np.argsort(-worth[kept], kind="stable")][: max(1, room)])
+    out = Guides(worth=worth[kept].tolist())
+    for m, place in enumerate(kept):
+        number = numbers[place]
+        cuts = np.quantile(guess[:, place], np.linspace(0, 1, STEPS + 1)[1:-1]).astype(np.float32)
         out.coarse.append((number.variables[0], m, np.maximum.accumulate(cuts)))
         if len(number.variables) > 1:
             low, width = number.edges[:-1], np.maximum(np.diff(number.edges), 1e-3)
-            pad = [0.0] * number.hole, [1.0] * number.hole
-            out.fine.append(
-                (
-                    number.variables[1],
-                    m,
-                    np.append(low, pad[0]).astype(np.float32),
-                    np.append(width, pad[1]).astype(np.float32),
-                )
-            )
-    if weights:
-        out.terms = _terms(np.stack(weights, 1), blocks, ends, numbers, sizes)
+            low, width = np.append(low, [0.0] * number.hole), np.append(width, [1.0] * number.hole)
+            out.fine.append((number.variables[1], m, low.astype(np.float32), width.astype(np.float32)))
+    if len(kept):
+        out.terms = _terms(weights[:, kept], blocks, ends, numbers, sizes)
     return out
 
 
-def _solve(root: Floats, design: Floats, goal: Floats, valid: NDArray[np.bool_]) -> Floats:
-    """Ridge weights; rows in which the number is missing count as predicted already."""
-    weights = np.zeros(design.shape[1])
-    for _ in range(1 if valid.all() else 6):  # holes take the values that are predicted for them
-        filled = np.where(valid, goal, design @ weights)
-        half = solve_triangular(root, design.T @ filled, lower=True)
-        weights = solve_triangular(root, half, lower=True, trans=1)
-    out: Floats = weights
-    return out
+def _affordable(features: int, numbers: int) -> int:
+    """Rows of the regression."""
+    work = features * (features + 2.0 * ROUNDS * numbers)
+    return max(1, int(min(SAMPLE, CELLS / features, WORK / work)))
+
+
+def _regressed(
+    design: NDArray[np.float32],
+    blocks: list[Block],
+    ends: Ints,
+    goal: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+) -> tuple[Floats, NDArray[np.float32]]:
+    """Ridge weights (features, numbers), zero from a number's own rank on, and what they predict (n, numbers). Holes
+    take the values that are predicted for them."""
+    used = np.array([ends[b] for b, (kind, _, _) in enumerate(blocks) if kind == "rank"])
+    own = np.arange(ends[-1])[:, None] < used
+    ridge = np.concatenate([np.full(width, RIDGE if kind == "level" else RIDGE_RANK) for kind, _, width in blocks])
+    root = np.linalg.cholesky((design.T @ design).astype(np.float64) + np.diag(ridge))
+    weights, guess = np.zeros(own.shape), np.zeros_like(goal)
+    left = np.arange(goal.shape[1])
+    for _ in range(ROUNDS):
+        filled = np.where(valid[:, left], goal[:, left], guess[:, left])
+        half = solve_triangular(root, (design.T @ filled).astype(np.float64), lower=True) * own[:, left]
+        weights[:, left] = solve_triangular(root, half, lower=True, trans=1)
+        guess[:, left] = design @ weights[:, left].astype(np.float32)
+        left = left[~valid[:, left].all(0)]
+        if not len(left):
+            break
+    return weights, guess
+
+
+def _worth(ranks: Floats, guess: NDArray[np.float32], valid: NDArray[np.bool_]) -> Floats:
+    """The share of each number's variance that is explained, where it has a value."""
+    nan = np.where(valid, 0.0, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a number may have no value in these rows
+        spread, left = np.nanvar(ranks + nan, 0), np.nanvar(ranks - guess + nan, 0)
+    return np.where(spread > 1e-9, 1 - left / np.maximum(spread, 1e-9), 0.0)
 
 
 def _numbers(codec: Codec) -> list[_Number]:
@@ -162,27 +180,32 @@ def _entering(codec: Codec, numbers: list[_Number]) -> set[int]:
     return out
 
 
-def _design(
-    codes: Ints, sizes: list[int], numbers: list[_Number], ranks: Floats, entering: set[int]
-) -> tuple[list[tuple[str, int, int]], Floats]:
-    """Features in drawing order: blocks of (kind, variable or number, width), and the matrix (n, features)."""
-    blocks: list[tuple[str, int, int]] = []
-    parts: list[NDArray[np.float32]] = []
+def _blocks(sizes: list[int], numbers: list[_Number], entering: set[int]) -> list[Block]:
+    """Features in drawing order. A number's rank stands before its levels: it is predicted from what stands before."""
+    blocks: list[Block] = []
     begins = {number.variables[0]: place for place, number in enumerate(numbers)}
-    for i in range(len(sizes)):
-        if i in begins:  # the rank stands before the levels: a number is predicted from what stands before its rank
+    for i, size in enumerate(sizes):
+        if i in begins:
             blocks.append(("rank", begins[i], 1))
-            parts.append(ranks[:, begins[i], None].astype(np.float32))
         if i in entering:
-            blocks.append(("level", i, sizes[i]))
-            ones = np.zeros((len(codes), sizes[i]), np.float32)
-            ones[np.arange(len(codes)), codes[:, i]] = 1
-            parts.append(ones)
-    return blocks, np.concatenate(parts, 1).astype(np.float64)
+            blocks.append(("level", i, size))
+    return blocks
+
+
+def _design(codes: Ints, blocks: list[Block], ends: Ints, ranks: Floats) -> NDArray[np.float32]:
+    """(n, features)."""
+    out = np.zeros((len(codes), ends[-1]), np.float32)
+    rows = np.arange(len(codes))
+    for (kind, i, _), begin in zip(blocks, ends, strict=False):
+        if kind == "rank":
+            out[:, begin] = ranks[:, i]
+        else:
+            out[rows, begin + codes[:, i]] = 1
+    return out
 
 
 def _terms(
-    weights: Floats, blocks: list[tuple[str, int, int]], ends: Ints, numbers: list[_Number], sizes: list[int]
+    weights: Floats, blocks: list[Block], ends: Ints, numbers: list[_Number], sizes: list[int]
 ) -> list[tuple[list[int], NDArray[np.float32]]]:
     """What each variable, or each number's codes together, add to each prediction."""
     levels = {i: weights[ends[b] : ends[b + 1]] for b, (kind, i, _) in enumerate(blocks) if kind == "level"}

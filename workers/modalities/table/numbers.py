@@ -161,7 +161,7 @@ class Number:
         values = as_floats(arrays[0], self.base)
         gone = np.isnan(values)
         piece = self.table.piece(np.where(gone, 0, values))
-        cell = np.clip(np.searchsorted(self.bounds, piece, side="right") - 1, 0, self.cells - 1)
+        cell = np.repeat(np.arange(self.cells), np.diff(self.bounds)).take(piece)
         first = np.where(gone, self.groups if self.hole else 0, cell // self.together)
         if len(self.sizes) == 1:
             return first[:, None]
@@ -271,9 +271,9 @@ def _grid(values: Floats, decimals: int | None) -> tuple[float, float]:
     """Origin and step, in units of the last decimal, of the coarsest grid that all lie on; step 0: none."""
     if decimals is None or np.abs(values).max() * 10.0**decimals > 2**53:
         return 0.0, 0.0
-    whole = np.unique(np.round(values * 10.0**decimals).astype(np.int64))
-    step = int(np.gcd.reduce(whole - whole[0])) if len(whole) > 1 else 1
-    return float(whole[0]), float(max(step, 1))
+    whole = np.round(values * 10.0**decimals).astype(np.int64)
+    step = int(np.gcd.reduce(whole - whole.min()))
+    return float(whole.min()), float(max(step, 1))
 
 
 def _pieces(distinct: Floats, counts: NDArray[np.int64], exact: bool, grid: bool) -> tuple[Floats, Floats, Floats]:

@@ -11,8 +11,10 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 SAMPLE = 20_000  # rows looked at
+SPAN = 1_000  # levels that are compared with all others at a time
 WORK = 1e11  # multiplications that the table of all relations may cost: a few seconds
 CERTAIN = 0.9995  # share of rows in which one level must follow from another to be kept by construction
+NEARLY = 0.998  # the same among SAMPLE rows: with less it is not worth a look at all rows
 THICK = 20  # rows a level, on average, below which that may be an accident
 EXPECTED = 25  # rows in which two independent levels would have met: if none did, they never do
 PARENTS = 2  # earlier codes to which a code has a table of its own
@@ -34,24 +36,30 @@ def information(codes: Ints, sizes: list[int]) -> Floats:
         some = some[::4]
     short = [min(size, cap) for size in sizes]
     ends = np.cumsum([0, *short])
-    blocks = some * np.array(short) // np.array(sizes)
+    places = some * np.array(short) // np.array(sizes) + ends[:-1]
     ones = np.zeros((len(some), ends[-1]), np.float32)
-    np.put_along_axis(ones, blocks + ends[:-1], 1, 1)
-    together = (ones.T @ ones).astype(np.float64) / len(some)
-    alone = np.diag(together)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = together * np.log(together / np.outer(alone, alone))
-    total = _block_sums(np.nan_to_num(ratio), ends)
+    np.put_along_axis(ones, places, 1, 1)
+    alone = ones.mean(0, dtype=np.float64)
+    out = np.zeros((v, v))
+    for first, last in _spans(ends):  # a few variables with all others: the whole table would take too much memory
+        of = slice(ends[first], ends[last])
+        together = (ones[:, of].T @ ones).astype(np.float64) / len(some)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = together * np.log(together / np.outer(alone[of], alone))
+        total = np.add.reduceat(np.nan_to_num(ratio), ends[first:last] - ends[first], 0)
+        out[first:last] = np.add.reduceat(total, ends[:-1], 1)
     levels = np.array([np.count_nonzero(alone[a:b]) for a, b in pairwise(ends)])
     bias = np.outer(levels - 1, levels - 1) / (2 * len(some))  # Miller and Madow
-    out: Floats = np.maximum(total - bias, 0)
+    out = np.maximum(out - bias, 0)
     np.fill_diagonal(out, 0)
     return out
 
 
-def _block_sums(table: Floats, ends: Ints) -> Floats:
-    out: Floats = np.add.reduceat(np.add.reduceat(table, ends[:-1], 0), ends[:-1], 1)
-    return out
+def _spans(ends: Ints) -> list[tuple[int, int]]:
+    """Variables by the few, of SPAN levels together (or a single one)."""
+    group = ends[:-1] // SPAN
+    firsts = np.flatnonzero(np.diff(group, prepend=-1))
+    return list(pairwise([*firsts.tolist(), len(group)]))
 
 
 def joint(a: Ints, b: Ints, size_a: int, size_b: int) -> Floats:
@@ -77,9 +85,8 @@ def drawing_order(strength: Floats) -> tuple[list[int], list[int]]:
     return order, parents
 
 
-def strongest(codes: Ints, sizes: list[int]) -> list[tuple[int, int]]:
+def strongest(strength: Floats, sizes: list[int]) -> list[tuple[int, int]]:
     """For each variable the earlier ones that say most about it, the strongest first: pairs (earlier, later)."""
-    strength = information(codes, sizes)
     width = np.outer(sizes, sizes)
     out = []
     for j in range(len(sizes)):
@@ -88,29 +95,33 @@ def strongest(codes: Ints, sizes: list[int]) -> list[tuple[int, int]]:
     return out
 
 
-def rules(codes: Ints, sizes: list[int], pairs: list[tuple[int, int]]) -> list[tuple[int, int, Bools]]:
+def rules(
+    codes: Ints, sizes: list[int], pairs: list[tuple[int, int]], strength: Floats
+) -> list[tuple[int, int, Bools]]:
     """Levels that never meet: all pairs not seen where one variable determines the other, and of the strongest pairs
     those that chance would have brought together often. (i, j, table of i's levels x j's), i earlier than j."""
-    strength, out = information(codes, sizes), []
+    tied, out = set(pairs), []
+    some = codes[:: max(1, len(codes) // SAMPLE)]
     strong = np.argwhere(np.triu(strength, 1) > 0.05)
     for i, j in strong[np.argsort(-strength[tuple(strong.T)], kind="stable")][:2_000].tolist():
         if sizes[i] * sizes[j] > 16 * TABLE:
             continue
+        if (i, j) not in tied and not determined(joint(some[:, i], some[:, j], sizes[i], sizes[j]), NEARLY):
+            continue  # nor will it be among all rows
         table = joint(codes[:, i], codes[:, j], sizes[i], sizes[j])
         never = unseen(table) if determined(table) else None
-        if never is None and (i, j) in pairs:
+        if never is None and (i, j) in tied:
             never = (table == 0) & (np.outer(table.sum(1), table.sum(0)) / len(codes) >= EXPECTED)
         if never is not None and never.any():
             out.append((i, j, never))
     return out
 
 
-def determined(table: Floats) -> bool:
+def determined(table: Floats, share: float = CERTAIN) -> bool:
     """Whether one side's level leaves the other side no choice, in nearly every row."""
     total = table.sum()
     return any(
-        table.max(axis).sum() >= CERTAIN * total and total >= THICK * np.count_nonzero(table.sum(axis))
-        for axis in (0, 1)
+        table.max(axis).sum() >= share * total and total >= THICK * np.count_nonzero(table.sum(axis)) for axis in (0, 1)
     )
 
 

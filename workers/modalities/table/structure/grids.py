@@ -171,11 +171,9 @@ def _whole(array: pa.Array) -> Ints:
 
 def _spacing(units: Ints) -> tuple[int, int]:
     """Origin and step of the coarsest grid on which all values lie."""
-    distinct = np.unique(units)
-    if len(distinct) < 2:
-        return int(distinct[0]) if len(distinct) else 0, 1
-    step = int(np.gcd.reduce(distinct - distinct[0]))
-    return int(distinct[0]) % step, step
+    low = int(units.min()) if len(units) else 0
+    step = int(np.gcd.reduce(units - low)) if len(units) else 0
+    return (low % step, step) if step else (low, 1)
 
 
 def grids(columns: list[Column], arrays: Mapping[str, pa.Array]) -> dict[str, Grid]:
