@@ -28,7 +28,7 @@ def test_wide_tables_keep_to_the_work_they_may_take(monkeypatch: pytest.MonkeyPa
     codes, sizes = related(3_000, 60)
     monkeypatch.setattr(relations, "WORK", 1e7)
     found = relations.information(codes, sizes)
-    assert found[30, 31] > 3 * found[30, 50]
+    assert found[30, 31] > 3 * found[30, 2] > 0
 
 
 def test_what_one_code_determines_is_found_in_more_rows_than_are_sampled() -> None:
