@@ -15,7 +15,8 @@ from scipy.stats import norm
 
 NAME = "prv (opacus)"
 MOST_NOISE = 1e4
-NEAR = 1e-3  # share of epsilon that calibration may leave unspent
+NEAR = 2e-3  # share of epsilon that calibration may leave unspent
+TRIES = 6
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Gaussian:
     times: int = 1
 
 
-def epsilon(mechanisms: Sequence[Gaussian], delta: float) -> float:
-    """Of all of them together, one sample more or less; an upper bound."""
+def epsilon(mechanisms: Sequence[Gaussian], delta: float, tight: bool = True) -> float:
+    """Of all of them together, one sample more or less; an upper bound, by moments alone if it need not be tight."""
     mechanisms = _merged([one for one in mechanisms if one.times and one.rate])
     if not mechanisms:
         return 0.0
@@ -39,13 +40,15 @@ def epsilon(mechanisms: Sequence[Gaussian], delta: float) -> float:
     history = [(one.sigma, one.rate, one.times) for one in mechanisms]
     plain = RDPAccountant()
     plain.history = list(history)
-    bound = float(plain.get_epsilon(delta=delta))
-    tight = PRVAccountant()
-    tight.history = list(history)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of logarithms of zero where nothing is left out of the sample
+        warnings.simplefilter("ignore")  # of logarithms of zero, and of orders that might be finer
+        bound = float(plain.get_epsilon(delta=delta))
+        if not tight:
+            return bound
+        numeric = PRVAccountant()
+        numeric.history = list(history)
         try:
-            found = float(tight.get_epsilon(delta=delta, eps_error=min(0.01, bound / 50)))
+            found = float(numeric.get_epsilon(delta=delta, eps_error=min(0.01, bound / 50)))
         except (ValueError, RuntimeError, MemoryError):
             return bound
     return min(found, bound) if math.isfinite(found) and found > 0 else bound
@@ -77,20 +80,34 @@ def step_sigma(eps: float, delta: float, before: Sequence[Gaussian], rate: float
     if epsilon(before, delta) >= eps:
         raise ValueError("what went before has spent it all")
 
-    def spent(sigma: float) -> float:
-        return epsilon([*before, Gaussian(sigma, rate, times)], delta)
+    def spent(sigma: float, tight: bool = True) -> float:
+        return epsilon([*before, Gaussian(sigma, rate, times)], delta, tight)
 
     low, high = 0.3, 1.0
-    while spent(high) > eps:
+    while spent(high, tight=False) > eps:
         low, high = high, 2 * high
         if high > MOST_NOISE:
             raise ValueError("no noise is enough")
-    while high / low > 1 + NEAR:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if spent(middle) > eps else (low, middle)
-        if spent(high) > eps * (1 - NEAR):
+    found = high = float(brentq(lambda sigma: spent(sigma, tight=False) - eps, low, high, xtol=1e-3, rtol=1e-3))
+    while (now := spent(high)) > eps:  # a looser bound has found it, so this is a matter of rounding
+        found = high = 1.01 * high
+    points = [(math.log(high), math.log(now / eps))]
+    for _ in range(TRIES):
+        if points[-1][1] > -NEAR and points[-1][1] <= 0:
             break
-    return high
+        slope = _slope(points)
+        at = points[-1][0] - (points[-1][1] + NEAR / 2) / slope
+        points.append((at, math.log(spent(math.exp(at)) / eps)))
+        if points[-1][1] <= 0:
+            found = min(found, math.exp(at))
+    return found
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float:
+    """Of the logarithm of epsilon over that of the noise; about -1 where nothing else is known."""
+    if len(points) < 2 or points[-1][0] == points[-2][0]:
+        return -1.0
+    return min((points[-1][1] - points[-2][1]) / (points[-1][0] - points[-2][0]), -0.2)
 
 
 def _merged(mechanisms: Sequence[Gaussian]) -> list[Gaussian]:

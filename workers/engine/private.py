@@ -36,7 +36,7 @@ class PrivateSettings:
     rate: float  # the chance of a sample to be in a step's batch
     sigma: float  # noise multiplier
     clip: float = 1.0  # the norm that no sample's gradient exceeds
-    lr: float = 2e-3
+    lr: float = 1e-2
     warmup: int = 20
 
     @property

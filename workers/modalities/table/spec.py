@@ -81,8 +81,8 @@ class Privacy(BaseModel):
         None,
         gt=0,
         lt=0.1,
-        description="The chance that the promise fails; below one in the number of training rows. Their number to the "
-        "power of -1.1 if absent.",
+        description="The chance that the promise fails; below one in the number of training rows. 1e-5 if absent, or "
+        "their number to the power of -1.1 where that is less.",
     )
     reproducible: bool = Field(
         False,

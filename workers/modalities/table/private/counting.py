@@ -23,6 +23,7 @@ class Histogram:
     keys: NDArray[np.generic]
     counts: Floats
     public: bool = True
+    noise: float = 0.0  # its standard deviation in each count
 
     @classmethod
     def of(cls, values: NDArray[np.generic], public: bool = False) -> Histogram:
@@ -56,9 +57,9 @@ class Counter:
     def _noisy(self, one: Histogram, scale: float) -> Histogram:
         counts = one.counts + self.rng.normal(0.0, scale, len(one.counts))
         if one.public:
-            return Histogram(one.keys, counts)
+            return Histogram(one.keys, counts, noise=scale)
         kept = counts > self.threshold(scale)
-        return Histogram(one.keys[kept], counts[kept])
+        return Histogram(one.keys[kept], counts[kept], False, scale)
 
     def threshold(self, scale: float) -> float:
         """What a key of one row passes with a chance of the histogram's part of delta."""

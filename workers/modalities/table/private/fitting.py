@@ -22,7 +22,6 @@ from workers.modalities.table.private.counting import Counter, Histogram
 from workers.modalities.table.private.moments import MomentReader
 from workers.modalities.table.private.places import PlaceReader
 from workers.modalities.table.private.readers import (
-    ROUNDS,
     LevelsReader,
     NumberReader,
     PresenceReader,
@@ -35,8 +34,8 @@ from workers.modalities.table.structure import Structure
 from workers.modalities.table.structure.build import _groups as combinations_of
 
 # How the budget of the statistics is shared out, as parts of 1 / sigma^2.
-COLUMNS = (0.30, 0.20, 0.10)  # the rounds about single columns
-STRENGTHS, TABLES = 0.10, 0.30
+COLUMNS, STRENGTHS, TABLES = 0.6, 0.1, 0.3
+ROUNDS = (0.30, 0.08, 0.17, 0.05)  # about single columns, of those that are needed
 # With rules the rounds are gone through twice, for the columns and for what rules leave of them, and known combinations
 # are counted: how each round's part is shared out then.
 TWICE, COMBINED = 0.4, 0.2
@@ -63,18 +62,16 @@ class Statistics:
         return float(self.sigma / np.sqrt(share))
 
     def read(self, readers: Sequence[Reader], rows: int, share: float) -> None:
-        """Round by round, with this share of each round's budget."""
-        for round_ in range(ROUNDS):
+        """Round by round, with this share of the budget of single columns."""
+        used = ROUNDS[: max((reader.rounds for reader in readers), default=0)]
+        sigmas = [self.part(COLUMNS * share * part / sum(used)) for part in used]
+        for round_, sigma in enumerate(sigmas):
             asked = [reader.ask(round_) for reader in readers]
-            every = [one for own in asked for one in own]
-            found = iter(self.counter.ask(every, self.part(COLUMNS[round_] * share)) if every else [])
-            scale = self._next(readers, round_, share) if readers else 0.0
+            found = iter(self.counter.ask([one for own in asked for one in own], sigma))
+            scale = sigmas[min(round_ + 1, len(sigmas) - 1)] * float(np.sqrt(len(readers)))  # about, in the next one
             for reader, own in zip(readers, asked, strict=True):
-                reader.hear(round_, [next(found) for _ in own], scale, rows)
-
-    def _next(self, readers: Sequence[Reader], round_: int, share: float) -> float:
-        """About the standard deviation of the next round's noise."""
-        return self.part(COLUMNS[min(round_ + 1, ROUNDS - 1)] * share) * float(np.sqrt(max(1, len(readers))))
+                if own:
+                    reader.hear(round_, [next(found) for _ in own], scale, rows)
 
 
 def hidden_keys(columns: Sequence[Column], constraints: Sequence[Any]) -> int:
@@ -143,7 +140,7 @@ def _together(
     frames = [pa.table({name: arrays[name] for name in names}) for names in groups]
     counted = [frame.group_by(frame.column_names).aggregate([([], "count_all")]) for frame in frames]
     asked = [Histogram(np.arange(len(one)), one["count_all"].to_numpy().astype(float), False) for one in counted]
-    sigma = statistics.part(COLUMNS[0] * COMBINED)
+    sigma = statistics.part(COLUMNS * COMBINED)
     out: dict[str, pa.Array] = {}
     for names, one, found in zip(groups, counted, statistics.counter.ask(asked, sigma), strict=True):
         if not len(found.keys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ from workers.modalities.table import axes
 from workers.modalities.table.calendar import MONDAY, WEEKS, Moment, _plain, _split
 from workers.modalities.table.fields import Column, Floats, Ints, missing
 from workers.modalities.table.private.counting import Histogram
-from workers.modalities.table.private.numbers import Measured, shares
+from workers.modalities.table.private.numbers import ROUNDS, Measured, shares
 from workers.modalities.table.private.readers import cleansed, drawn
 
 
@@ -21,6 +22,7 @@ class MomentReader:
 
     column: Column
     array: pa.Array
+    rounds: ClassVar[int] = ROUNDS
     weeks: Measured = field(init=False)
     days: Measured = field(init=False)
     clock: Measured | None = field(init=False, default=None)
@@ -45,25 +47,20 @@ class MomentReader:
         return self.weeks if self.weekly else self.days
 
     def ask(self, round_: int) -> list[Histogram]:
-        if round_ == 0:
-            return [*self.weeks.first(), *(self.clock.first() if self.clock else [])]
-        if round_ == 1:
-            week = [Histogram.over(self.weekday, 7)] if self.weekly else []
-            return [*self.counted.second(), *(self.clock.second() if self.clock else []), *week]
-        return []
+        clock = self.clock.ask(round_) if self.clock else []
+        week = [Histogram.over(self.weekday, 7)] if round_ == 1 and self.weekly else []
+        return [*self.counted.ask(round_), *week, *clock]
 
     def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
         self.rows = rows
+        answers = iter(found)
+        self.counted.hear(round_, [next(answers)], scale, rows)
+        if round_ == 1:
+            self.weekdays = np.maximum(next(answers).counts, 1.0) if self.weekly else np.ones(7)
+        if self.clock:
+            self.clock.hear(round_, list(answers), scale, round(rows - self.counted.gone))
         if round_ == 0:
-            self.weeks.read_first(found[:1], scale, rows)
-            if self.clock:
-                self.clock.read_first(found[1:], scale, round(rows - self.weeks.gone))
             self._settle_weeks()
-        elif round_ == 1:
-            self.counted.read_second(found[:1], rows)
-            if self.clock:
-                self.clock.read_second(found[1:2], round(rows - self.weeks.gone))
-            self.weekdays = np.maximum(found[-1].counts, 1.0) if self.weekly else np.ones(7)
 
     def _settle_weeks(self) -> None:
         """Few weeks are counted in days."""

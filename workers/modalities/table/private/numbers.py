@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,9 @@ from workers.modalities.table.numbers import SINGLE, Number, Quantiles, _cells
 from workers.modalities.table.private.counting import Histogram, bucket, ends, simplex
 
 MISSING = np.iinfo(np.int64).max  # the key of missing values among buckets
+ROUNDS = 3
 SURE = 6.0  # standard deviations of the noise that a bin should hold
+EMPTY = 2.0  # standard deviations up to which a bin is taken to be empty: noise alone would make outliers
 BINS = 512  # at most
 CELLS = 20  # wanted: fewer codes are learned better from noisy steps
 LARGEST = 1e300
@@ -43,17 +46,30 @@ class Measured:
         out: Bools = np.isnan(self.x)
         return out
 
-    # -- the first round --
+    # -- round by round --
 
-    def first(self) -> list[Histogram]:
-        """Keys that are not public: coarse buckets with missing values as one more, and the values themselves."""
+    def ask(self, round_: int) -> list[Histogram]:
+        """First coarse buckets, with missing values as one more, and the values themselves, as keys that are not
+        public; then bins within the buckets; then finer ones within those."""
+        return self._coarse() if round_ == 0 else self._bins() if round_ < ROUNDS else []
+
+    def hear(self, round_: int, found: Sequence[Histogram], scale: float, rows: int) -> None:
+        """`scale` is about the standard deviation of the next round's noise."""
+        if round_ == 0:
+            self._read_coarse(found, scale, rows)
+        elif round_ < ROUNDS:
+            self._read_bins(found[0], rows)
+            if round_ + 1 < ROUNDS:
+                full = self.spread > 0
+                self._cut(self.edges[:-1][full], self.edges[1:][full], self.spread[full], scale, rows)
+
+    def _coarse(self) -> list[Histogram]:
         there = self.x[~self.missing]
         keys = np.full(len(self.x), MISSING)
         keys[~self.missing] = bucket(there)
         return [Histogram.of(keys), *([Histogram.of(there)] if self.spiky else [])]
 
-    def read_first(self, found: list[Histogram], sigma: float, rows: int) -> None:
-        """`sigma` is the noise of the bins that are asked for next."""
+    def _read_coarse(self, found: Sequence[Histogram], scale: float, rows: int) -> None:
         coarse = found[0]
         at = coarse.keys == MISSING
         self.hole = bool(at.any()) and bool(self.column.get("nullable", True))
@@ -66,21 +82,24 @@ class Measured:
         if self.step:  # the whole numbers of a bucket
             low, high = np.ceil(low), np.maximum(np.ceil(high), np.ceil(low) + 1)
         order = np.argsort(low, kind="stable")
-        self._cut(low[order], high[order], mass[order], sigma, rows)
+        self._cut(low[order], high[order], mass[order], scale, rows)
 
-    def _cut(self, low: Floats, high: Floats, mass: Floats, sigma: float, rows: int) -> None:
-        """Bins within the buckets, in proportion to their rows; a bin of no width stands for zero alone."""
+    def _rest(self, rows: int) -> float:
+        """Rows that are neither missing nor on a spike."""
+        return max(float(rows) - float(self.weights.sum()) - self.gone, 0.0)
+
+    def _cut(self, low: Floats, high: Floats, mass: Floats, scale: float, rows: int) -> None:
+        """Bins within these parts of the line, in proportion to their rows; one of no width stands for zero alone."""
         if not len(low):
             self.edges, self.spread = np.array([0.0, 1.0]), np.zeros(1)
             return
-        left = max(float(rows) - self.weights.sum() - self.gone, 0.0)
-        bins = np.clip(left / (SURE * max(sigma, 1e-9)), 4, BINS)
+        bins = np.clip(self._rest(rows) / (SURE * max(scale, 1e-9)), 4, BINS)
         parts = np.maximum(np.round(bins * mass / max(mass.sum(), 1e-9)), 1).astype(int)
         if self.step:
             parts = np.minimum(parts, np.maximum((high - low).astype(int), 1))
         edges = [np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(low, high, parts, strict=True)]
         edges = [*edges, np.array([high[-1]])]
-        for i in np.flatnonzero(high[:-1] < low[1:]):  # between two buckets: empty, and asked for all the same
+        for i in np.flatnonzero(high[:-1] < low[1:]):  # between two parts: empty, and asked for all the same
             edges[i] = np.append(edges[i], high[i])
         whole = np.concatenate(edges)
         self.edges = np.unique(np.ceil(whole) if self.step else whole)
@@ -88,16 +107,17 @@ class Measured:
             last = self.edges[-1]
             self.edges = np.append(self.edges, last + 1 if self.step else np.nextafter(last, np.inf))
 
-    # -- the second round --
-
-    def second(self) -> list[Histogram]:
+    def _bins(self) -> list[Histogram]:
         there = ~self.missing & ~np.isin(self.x, self.spikes)
         place = np.clip(np.searchsorted(self.edges, self.x, side="right") - 1, 0, len(self.edges) - 2)
         return [Histogram.over(np.where(there, place, -1), len(self.edges) - 1)]
 
-    def read_second(self, found: list[Histogram], rows: int) -> None:
-        left = max(float(rows) - self.weights.sum() - self.gone, 0.0)
-        self.spread = simplex(found[0].counts, left)
+    def _read_bins(self, found: Histogram, rows: int) -> None:
+        counts = found.counts
+        sure = np.where(counts > EMPTY * found.noise, counts, 0.0)
+        some = np.flatnonzero(sure if sure.any() else counts == counts.max())
+        self.spread = np.zeros(len(counts))
+        self.spread[some] = simplex(counts[some], self._rest(rows))
 
     # -- what comes of it --
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +13,12 @@ from workers.modalities.table.fields import Column, Floats, Ints
 from workers.modalities.table.numbers import as_floats, decimals_of
 from workers.modalities.table.places import PATTERNS, Place, _descend
 from workers.modalities.table.private.counting import Histogram, simplex
-from workers.modalities.table.private.numbers import Measured
+from workers.modalities.table.private.numbers import ROUNDS, Measured
 from workers.modalities.table.private.readers import cleansed, drawn
 
 LEAF_ROWS = 8.0  # standard deviations of the noise that a leaf should hold
 MOST_HALVINGS = 8
+SPARSE = 0.03  # share of a leaf's rows below which a piece of a side does not widen its box
 
 
 @dataclass
@@ -25,6 +27,7 @@ class PlaceReader:
 
     pair: tuple[Column, Column]
     arrays: Sequence[pa.Array]
+    rounds: ClassVar[int] = ROUNDS + 1
     sides: list[Measured] = field(init=False)
     patterns: Floats = field(init=False)
     leaves: Floats = field(init=False)
@@ -46,26 +49,24 @@ class PlaceReader:
             )
 
     def ask(self, round_: int) -> list[Histogram]:
-        if round_ == 0:
-            kinds = np.stack([(self.gone == pattern).all(1) for pattern in ((False, False), *PATTERNS)], 1)
-            return [Histogram.over(kinds.argmax(1), 4), *(one for side in self.sides for one in side.first())]
-        if round_ == 1:
-            return [one for side in self.sides for one in side.second()]
-        leaf = _descend(self.cuts, np.nan_to_num(self.at), self.depth)
-        return [Histogram.over(np.where(self.gone.any(1), -1, leaf), 2**self.depth)]
+        if round_ == ROUNDS:
+            leaf = _descend(self.cuts, np.nan_to_num(self.at), self.depth)
+            return [Histogram.over(np.where(self.gone.any(1), -1, leaf), 2**self.depth)]
+        kinds = np.stack([(self.gone == pattern).all(1) for pattern in ((False, False), *PATTERNS)], 1)
+        both = [one for side in self.sides for one in side.ask(round_)]
+        return [Histogram.over(kinds.argmax(1), 4), *both] if round_ == 0 else both
 
     def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
         self.rows = rows
+        if round_ == ROUNDS:
+            self.leaves = simplex(found[0].counts, self.patterns[0])
+            return
         if round_ == 0:
             self.patterns = np.maximum(found[0].counts, 0.0)
-            for side, one in zip(self.sides, found[1:], strict=True):
-                side.read_first([one], scale, round(self.patterns[0]))
-        elif round_ == 1:
-            for side, one in zip(self.sides, found, strict=True):
-                side.read_second([one], round(self.patterns[0]))
+        for side, one in zip(self.sides, found[-2:], strict=True):
+            side.hear(round_, [one], scale, round(self.patterns[0]))
+        if round_ == ROUNDS - 1:
             self._halve(scale)
-        else:
-            self.leaves = simplex(found[0].counts, self.patterns[0])
 
     def _halve(self, scale: float) -> None:
         """Cuts at quantiles of the two sides, each through the whole of the other."""
@@ -92,18 +93,28 @@ class PlaceReader:
         return out
 
     def field(self) -> Place:
-        boxes = np.full((2**self.depth, 4), np.nan)
-        boxes[:] = np.array([end / side.scale for side in self.sides for end in side.bounds()])
-        for leaf in range(2**self.depth):  # leaves, not rows
-            node = 0
-            for level in range(self.depth):
-                bit = (leaf >> (self.depth - 1 - level)) & 1
-                cut = self.cuts[2**level - 1 + node]
-                at = 2 * (level % 2) + (0 if bit else 1)
-                boxes[leaf, at] = cut
-                node = 2 * node + bit
+        boxes = np.stack([end for axis in (0, 1) for end in self._box(axis)], 1)
         first, second = self.entries()
         return Place((first, second), self.cuts, boxes, np.round(self.leaves).astype(np.int64), self._gaps())
+
+    def _box(self, axis: int) -> tuple[Floats, Floats]:
+        """Lowest and highest value of each leaf on one side: where what lies between its cuts has rows."""
+        leaf = np.arange(2**self.depth)
+        low, high = np.full(len(leaf), -np.inf), np.full(len(leaf), np.inf)
+        for level in range(axis, self.depth, 2):
+            cut = self.cuts[2**level - 1 + (leaf >> (self.depth - level))]
+            above = (leaf >> (self.depth - 1 - level)) & 1 == 1
+            low, high = np.where(above, np.maximum(low, cut), low), np.where(above, high, np.minimum(high, cut))
+        table, scale = self.sides[axis].quantiles(), self.sides[axis].scale
+        first, last = table.low / scale, table.high / scale
+        width = np.maximum(last - first, 1e-12)
+        inside = np.minimum(last, high[:, None]) - np.maximum(first, low[:, None]) + 1e-12
+        rows = np.diff(table.edges) * np.clip(inside / width, 0, 1)
+        full = rows > SPARSE * rows.sum(1, keepdims=True)
+        start = np.where(full, np.maximum(first, low[:, None]), np.inf).min(1)
+        stop = np.where(full, np.minimum(last, high[:, None]), -np.inf).max(1)
+        none = ~full.any(1)
+        return np.where(none, first.min(), start), np.where(none, last.max(), stop)
 
     def _gaps(self) -> list[int]:
         possible = [any(c["nullable"] for c, gone in zip(self.pair, p, strict=True) if gone) for p in PATTERNS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,19 +14,20 @@ from workers.modalities.table.fields import Column, Field, Floats, Ints, missing
 from workers.modalities.table.levels import Levels
 from workers.modalities.table.numbers import as_floats, decimals_of
 from workers.modalities.table.private.counting import Histogram
-from workers.modalities.table.private.numbers import Measured, shares
-
-ROUNDS = 3
+from workers.modalities.table.private.numbers import ROUNDS, Measured, shares
 
 
 class Reader(Protocol):
     """Of one column (a place: of two). `ask` and `hear` are called round by round."""
 
+    rounds: ClassVar[int]
+
     def ask(self, round_: int) -> list[Histogram]:
         """What it wants to know of the rows."""
 
     def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
-        """The answers. `scale` is the standard deviation of the next round's noise, `rows` how many rows there are."""
+        """The answers, if it asked. `scale` is the standard deviation of the next round's noise, `rows` the number of
+        rows."""
 
     def entries(self) -> list[Column]:
         """Its columns' entries in the model's schema, free of what the data alone could tell."""
@@ -56,6 +57,7 @@ class LevelsReader:
     column: Column
     array: pa.Array
     limit: int
+    rounds: ClassVar[int] = 1
     found: list[int] = field(init=False, default_factory=list)  # positions of levels that enough rows have
     counts: list[float] = field(init=False, default_factory=list)
     gone: float = field(init=False, default=0.0)  # rows in which it is missing
@@ -72,8 +74,6 @@ class LevelsReader:
         return [Histogram.of(places[places >= 0])]
 
     def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
-        if round_:
-            return
         self.rows = rows
         places, counts = found[0].keys.astype(int), np.maximum(found[0].counts, 1.0)
         null = places == len(self.column["levels"])
@@ -132,6 +132,7 @@ def measured(column: Column, array: pa.Array) -> Measured:
 class NumberReader:
     column: Column
     array: pa.Array
+    rounds: ClassVar[int] = ROUNDS
     by: Measured = field(init=False)
     rows: int = field(init=False, default=1)
 
@@ -139,14 +140,11 @@ class NumberReader:
         self.by = measured(self.column, self.array)
 
     def ask(self, round_: int) -> list[Histogram]:
-        return [self.by.first, self.by.second, list][round_]()
+        return self.by.ask(round_)
 
     def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
         self.rows = rows
-        if round_ == 0:
-            self.by.read_first(found, scale, rows)
-        elif round_ == 1:
-            self.by.read_second(found, rows)
+        self.by.hear(round_, found, scale, rows)
 
     def entries(self) -> list[Column]:
         low, high = (end * (self.by.step or 1.0) / self.by.scale for end in self.by.bounds())
@@ -176,6 +174,7 @@ class PresenceReader:
 
     column: Column
     array: pa.Array
+    rounds: ClassVar[int] = 1
     gone: float = field(init=False, default=0.0)
     rows: int = field(init=False, default=1)
 
@@ -183,8 +182,7 @@ class PresenceReader:
         return [] if round_ else [Histogram.over(missing(self.array).astype(np.int64) - 1, 1)]
 
     def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
-        if round_ == 0:
-            self.rows, self.gone = rows, max(float(found[0].counts[0]), 0.0)
+        self.rows, self.gone = rows, max(float(found[0].counts[0]), 0.0)
 
     def entries(self) -> list[Column]:
         return [cleansed(self.column, self.gone / self.rows, self.column["reason"])]

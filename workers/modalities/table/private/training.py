@@ -33,7 +33,7 @@ from workers.modalities.table.sampling import rule_tables
 from workers.modalities.table.spec import Privacy, TableConfig
 from workers.modalities.table.training import MIN_ROWS, TableTraining, build, read_rows
 
-POWER = 1.1  # delta is rows ** -POWER unless it is said
+DELTA, POWER = 1e-5, 1.1  # delta is DELTA, or rows ** -POWER where that is less, unless it is said
 THRESHOLDS = 0.1  # share of delta that hides keys of too few rows
 STATISTICS_SHARE = 0.5  # of the budget, as 1 / sigma^2; measured, see docs/decisions/0006
 STEPS = {"draft": 100, "standard": 300, "best": 600}
@@ -107,7 +107,7 @@ class Budget:
     @classmethod
     def of(cls, privacy: Privacy, rows: int) -> Budget:
         """Raises Rejected for a delta with which a row could be given away outright."""
-        delta = rows**-POWER if privacy.delta is None else privacy.delta
+        delta = min(DELTA, rows**-POWER) if privacy.delta is None else privacy.delta
         if delta >= 1 / rows:
             raise Rejected(
                 "privacy_delta_too_large",
