@@ -391,6 +391,13 @@ def test_too_few_rows_for_the_noise_are_refused_or_told_nothing_of(tmp_path: Pat
     assert refusal.value.code == "privacy_leaves_nothing"
 
 
+def test_a_table_that_has_nothing_to_learn_makes_a_model_all_the_same(tmp_path: Path) -> None:
+    _, dataset = ingest(tmp_path, "t.csv", csv(id=np.arange(500) + 1, same=["x"] * 500))
+    made = exported(finished(started(dataset, steps=2)), tmp_path / "model").table(0, 50, 0, {})
+    assert set(made["same"].to_pylist()) == {"x"}
+    assert len(set(made["id"].to_pylist())) == 50
+
+
 def test_combinations_of_few_rows_are_refused(tmp_path: Path) -> None:
     values = csv(a=[f"a{i % 40}" for i in range(800)], b=[f"b{i % 40}" for i in range(800)], c=RNG.integers(0, 9, 800))
     _, dataset = ingest(tmp_path, "t.csv", values)

@@ -12,7 +12,7 @@ import torch
 
 from service.errors import Rejected
 from workers.modalities.table import relations
-from workers.modalities.table.codec import AFRESH, MOMENTS, Codec, _impossible, _level_limit, _places
+from workers.modalities.table.codec import AFRESH, MOMENTS, Codec, Presence, _impossible, _level_limit, _places
 from workers.modalities.table.fields import Column, Field, Floats, Ints
 from workers.modalities.table.guiding import Guiding
 from workers.modalities.table.levels import Levels
@@ -94,6 +94,12 @@ def fit(
     arrays = {name: table[name].combine_chunks() for name in table.column_names}
     readers = _readers(columns, arrays, max_levels)
     statistics.read(readers, rows, TWICE if constraints else 1.0)
+    sought = [reader for reader in readers if not isinstance(reader, PresenceReader)]
+    if sought and all(reader.field() is None for reader in sought):
+        raise Rejected(
+            "privacy_leaves_nothing",
+            "With this epsilon and so few rows, the noise hides every column; give more rows, or a larger epsilon.",
+        )
     told = {entry["name"]: entry for reader in readers for entry in reader.entries()}
     known = [told[c["name"]] if c["name"] in told else cleansed(c, c["missing"], c["reason"]) for c in columns]
     learned = [column for column in known if column["type"] not in AFRESH]
@@ -163,10 +169,7 @@ def _fitted(
 ) -> Fitted:
     found = [(reader, one) for reader in readers if (one := reader.field()) is not None]
     if not found:
-        raise Rejected(
-            "privacy_leaves_nothing",
-            "With this epsilon and so few rows, the noise hides every column; give more rows, or a larger epsilon.",
-        )
+        return _nothing(columns, structure, arrays)
     fields = [one for _, one in found]
     codes = [encoded(one, [arrays[name] for name in one.columns], rng) for one in fields]
     shares = [reader.shares() for reader, _ in found]
@@ -191,6 +194,14 @@ def _fitted(
     ]
     start = Start(logs, tables, {}, Guiding(codec.sizes, [], [], []))
     return Fitted(codec, whole, start, flat, dict(zip(codec.pairs, said, strict=True)))
+
+
+def _nothing(columns: list[Column], structure: Structure, arrays: Mapping[str, pa.Array]) -> Fitted:
+    """For a table of nothing but keys, texts and constants."""
+    codec = Codec(columns, structure, [Presence(columns[0], ever=False)], [], [])
+    start = Start([torch.zeros(1)], [], {}, Guiding([1], [], [], []))
+    rows = len(next(iter(arrays.values())))
+    return Fitted(codec, np.zeros((rows, 1), np.int64), start, [np.ones(1)], {})
 
 
 def _readers(columns: Sequence[Column], arrays: Mapping[str, pa.Array], max_levels: int) -> list[Reader]:

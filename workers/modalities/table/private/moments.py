@@ -73,7 +73,8 @@ class MomentReader:
             self.days.spread = np.zeros(len(self.days.edges) - 1)
 
     def entries(self) -> list[Column]:
-        return [cleansed(self.column, self.counted.gone / self.rows, "Its weeks are those of enough rows.")]
+        lost, why = self.counted.gone / self.rows, "Its weeks are those of enough rows."
+        return [cleansed(self.column, lost, why, nullable=self.counted.hole)]
 
     def field(self) -> Moment:
         day = self.counted.number()

@@ -88,8 +88,9 @@ class PlaceReader:
         for axis, column in enumerate(self.pair):
             low, high = (end / self.sides[axis].scale for end in self.sides[axis].bounds())
             lost = sum(self.patterns[1 + i] for i, pattern in enumerate(PATTERNS) if pattern[axis])
-            limits = {"minimum": low, "maximum": high} if "minimum" in column else {}
-            out.append(cleansed(column, lost / self.rows, "Its bounds are those of cells of enough rows.", **limits))
+            more: Column = {"minimum": low, "maximum": high} if "minimum" in column else {}
+            more["nullable"] = any(PATTERNS[i][axis] for i in self._gaps())
+            out.append(cleansed(column, lost / self.rows, "Its bounds are those of cells of enough rows.", **more))
         return out
 
     def field(self) -> Place:

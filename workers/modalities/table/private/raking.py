@@ -14,7 +14,7 @@ from workers.modalities.table.networks import Generator
 from workers.modalities.table.relations import joint
 from workers.modalities.table.sampling import FastGenerator
 
-ROWS = 20_000  # drawn in each round
+CODES, LEAST, MOST = 2_000_000, 2_000, 20_000  # drawn in each round, and rows of them
 PACE = 0.5  # of the way that is gone in each round
 PRIOR = 5.0  # rows by which a level that is hardly drawn counts as one that is drawn as it should be
 LARGEST = 2.0  # change of a logit in a round
@@ -29,8 +29,9 @@ def rake(
     rounds: int,
 ) -> None:
     """`shares` of the levels of each variable; `pairs` are P(later | earlier) for pairs that have a table."""
+    rows = int(np.clip(CODES // max(1, len(shares)), LEAST, MOST))
     for _ in range(rounds):
-        codes = FastGenerator(network, network.rules).draw(ROWS, rng)
+        codes = FastGenerator(network, network.rules, str(network.embedding.device)).draw(rows, rng)
         for j, share in enumerate(shares):
             head, r = network.place[j]
             drawn = np.bincount(codes[:, j], minlength=len(share)).astype(float)

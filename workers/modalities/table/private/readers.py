@@ -86,7 +86,7 @@ class LevelsReader:
             why = "Too few rows share a value to be told under differential privacy."
             return [cleansed(self.column, 1.0, why, type="constant", value=None, nullable=True)]
         levels = [self.column["levels"][i] for i in self.found]
-        more: Column = {"levels": levels, "nullable": self.column["nullable"]}
+        more: Column = {"levels": levels, "nullable": self.gone > 0}
         if "minimum" in self.column:
             more |= {"minimum": min(levels), "maximum": max(levels)}
         return [cleansed(self.column, self.gone / self.rows, "Its levels are those of enough rows.", **more)]
@@ -150,7 +150,7 @@ class NumberReader:
         low, high = (end * (self.by.step or 1.0) / self.by.scale for end in self.by.bounds())
         whole = self.column["type"] != "float"
         limits = {"minimum": int(low) if whole else low, "maximum": int(high) if whole else high}
-        more = limits if "minimum" in self.column else {}
+        more: Column = {"nullable": self.by.hole} | (limits if "minimum" in self.column else {})
         why = "Its bounds are those of cells of enough rows."
         return [cleansed(self.column, self.by.gone / self.rows, why, **more)]
 
