@@ -16,6 +16,7 @@ from workers.modalities.table.structure.steps import CERTAIN, SHARED
 FIRST = 4_000  # rows of a first look
 ROWS_A_KEY = 20  # on average, or a determination may be an accident
 DETERMINED = 0.999  # share of rows
+LIKELY = 0.98  # the same among the rows of a first look
 FEWEST = 20  # rows that have another value than the commonest, or there is nothing to determine
 LENIENCE = 0.05  # of rows without the commonest value so many times as many may be wrong: it takes few to spoil them
 TARGETS, KEYS, LEADING = 40, 200, 5  # numbers looked at, categories tried, and those tried with each other one
@@ -109,9 +110,10 @@ def calendars(plan: Plan) -> None:
         if ("levels" in column or column["type"] == "integer") and 2 <= plan.codes(name)[1] <= PART_LEVELS
     ]
     for time in times:
-        for target in targets:
-            part = _part(plan, time, target)
-            if part is None:
+        parts = _parts(plan, time)
+        for target in _likely(plan, parts, [name for name in targets if plan.possible(name, (time,))]):
+            part = _part(plan, parts, target)
+            if part is None or not plan.possible(target, (time,)):
                 continue
             step = Lookup.fit(target, (time,), plan.table.frame, part)
             step.holds = float(step.entries.weights.sum() / plan.table.rows)
@@ -119,21 +121,39 @@ def calendars(plan: Plan) -> None:
                 plan.add(step)
 
 
-def _part(plan: Plan, time: str, target: str) -> str | None:
-    """The part that determines the target; the one with the fewest values if there are several."""
-    if not plan.possible(target, (time,)):
-        return None
-    values = plan.codes(target)[0]
-    found: list[tuple[int, str]] = []
+def _parts(plan: Plan, time: str) -> list[tuple[int, str, Ints]]:
+    """How many values each part has in the sample, its name, and its codes (n,)."""
+    out = []
     for part in PARTS:
         if part in ("hour", "minute") and not pa.types.is_timestamp(plan.sample[time].type):
             continue
         key = part_of(plan.sample[time], part).fill_null(-1).to_numpy(zero_copy_only=False)
         _, key = np.unique(key, return_inverse=True)
-        groups = int(key.max()) + 1
+        if 2 <= (groups := int(key.max()) + 1) <= plan.n / ROWS_A_KEY:
+            out.append((groups, part, key))
+    return out
+
+
+def _likely(plan: Plan, parts: list[tuple[int, str, Ints]], targets: list[str]) -> list[str]:
+    """Those targets that a part may determine, by a first look at all of them at once."""
+    at = few(plan.n, FIRST // 4)
+    values = np.stack([plan.codes(name)[0][at] for name in targets]) if targets else np.zeros((0, len(at)), int)
+    likely = np.zeros(len(targets), bool)
+    for groups, _, key in parts:
+        last = np.zeros((len(targets), groups), np.int64)
+        last[:, key[at]] = values
+        likely |= (last[:, key[at]] == values).mean(1) >= LIKELY
+    return [name for name, good in zip(targets, likely, strict=True) if good]
+
+
+def _part(plan: Plan, parts: list[tuple[int, str, Ints]], target: str) -> str | None:
+    """The part that determines the target; the one with the fewest values if there are several."""
+    values = plan.codes(target)[0]
+    found: list[tuple[int, str]] = []
+    for groups, part, key in parts:
         last = np.zeros(groups, np.int64)
         last[key] = values
-        if 2 <= groups <= plan.n / ROWS_A_KEY and _right(last[key], values) >= 2 * CERTAIN - 1:
+        if _right(last[key], values) >= 2 * CERTAIN - 1:
             found.append((groups, part))
     return min(found)[1] if found else None
 

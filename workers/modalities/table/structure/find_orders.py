@@ -28,10 +28,10 @@ def orders(plan: Plan) -> None:
     names = plan.counted(levels=False)
     if plan.n < ENOUGH or len(names) < 2:
         return
-    below = _never_above(plan, names)
+    below, comparable = _never_above(plan, names), _comparable(plan, names)
     for j in np.argsort(below.sum(0), kind="stable"):
         high = names[j]
-        lower = [names[i] for i in np.flatnonzero(below[:, j]) if plan.possible(high, (names[i],))]
+        lower = [names[i] for i in np.flatnonzero(below[:, j] & comparable[:, j]) if plan.possible(high, (names[i],))]
         lower = [low for low in lower if _meant(plan, low, high) and _always(plan, low, high)]
         place = {name: i for i, name in enumerate(names)}
         lower = [a for a in lower if not any(below[place[a], place[b]] for b in lower if b != a)]  # a <= b <= this
@@ -51,6 +51,15 @@ def _never_above(plan: Plan, names: list[str]) -> Flags:
         out[i] = ~(x[:, i, None] > x).any(0) & (timed == timed[i])  # NaN compares as false
         out[i, i] = False
     return out & ~out.T
+
+
+def _comparable(plan: Plan, names: list[str]) -> Flags:
+    """[i, j]: whether i and j can meet what `_meant` asks of their overlap and spread; a look at each column alone."""
+    x = [plan.natural(name)[~np.isnan(plan.natural(name))] for name in names]
+    high, spread = np.array([a.max() for a in x]), np.array([a.std() for a in x])
+    low = np.array([np.quantile(a, NO_ACCIDENT / 2) for a in x])
+    out: Flags = (high[:, None] >= low) & (2 * spread[:, None] >= COMPARABLE * spread)
+    return out
 
 
 def _meant(plan: Plan, low: str, high: str) -> bool:
