@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from service.errors import Rejected
+from service.errors import InvalidCondition, Rejected
 from tests.unit.table.tables import config, csv, ingest, people, rows
 from workers.engine.private import STATISTICS, stream
 from workers.modalities import Dataset, Training
@@ -23,12 +23,12 @@ from workers.modalities.table.private.training import PrivateTraining, secret_rn
 from workers.modalities.table.sampler import TableSampler
 
 RNG = np.random.default_rng(8)
-PRIVATE = {"epsilon": 8.0}
+SECRET = {"epsilon": 8.0}  # noise that no two runs share
 SAME = {"epsilon": 8.0, "reproducible": True}
 
 
 def started(dataset: Dataset, **fields: Any) -> PrivateTraining:
-    training = MODALITY.training(dataset, config(**({"steps": 20, "privacy": PRIVATE} | fields)), "cpu")
+    training = MODALITY.training(dataset, config(**({"steps": 20, "privacy": SAME} | fields)), "cpu")
     assert isinstance(training, PrivateTraining)
     return training
 
@@ -233,13 +233,15 @@ def test_values_of_few_rows_are_not_in_a_private_model(tmp_path: Path) -> None:
     _, dataset = ingest(tmp_path, "t.csv", csv(v=level, x=x, key=np.arange(n) + 55_001))
     assert "rareword" in json.dumps(dataset.schema)
     assert "987654.25" in json.dumps(dataset.schema)
-    training = finished(started(dataset, privacy={"epsilon": 1.0}))
+    training = finished(started(dataset, privacy={"epsilon": 1.0, "reproducible": True}))
     sampler = exported(training, tmp_path / "model")
     known = "".join(p.read_text() for p in (tmp_path / "model").glob("*.json"))
     assert not any(word in known for word in ("rareword", "987654", "58001", "58000"))
     made = sampler.table(0, 2_000, 1, {})
     assert set(made["v"].to_pylist()) == {"a", "b"}
     assert max(made["x"].to_pylist()) < 1_000
+    with pytest.raises(InvalidCondition, match="no level 'rareword'"):
+        sampler.table(0, 10, 1, {"v": "rareword"})
 
 
 def test_a_private_model_keeps_rules_and_conditions(tmp_path: Path) -> None:
@@ -287,14 +289,14 @@ def weights(training: Training) -> Tensor:
 def test_a_resumed_run_takes_up_its_own_noise(tmp_path: Path) -> None:
     """Though its statistics are from a secret that the second process did not have."""
     _, dataset = ingest(tmp_path, "t.csv", csv(a=RNG.choice(list("wxyz"), 2_000), b=RNG.integers(0, 9, 2_000)))
-    whole = started(dataset)
+    whole = started(dataset, privacy=SECRET)
     steps = whole.trainer.run()
     for _ in range(8):
         next(steps)
     whole.trainer.save(tmp_path / "checkpoint")
     for _ in steps:
         pass
-    second = started(dataset)
+    second = started(dataset, privacy=SECRET)
     assert second.fitted.start.shares[0].tolist() != whole.fitted.start.shares[0].tolist()
     second.trainer.load(tmp_path / "checkpoint")
     assert second.trainer.step == 8
@@ -308,7 +310,7 @@ def test_noise_is_secret_unless_it_is_asked_to_be_reproducible(tmp_path: Path) -
     _, dataset = ingest(tmp_path, "t.csv", csv(a=RNG.choice(list("wxyz"), 2_000), b=RNG.integers(0, 9, 2_000)))
     first, again = (weights(finished(started(dataset, privacy=SAME, steps=5))) for _ in range(2))
     assert torch.equal(first, again)
-    one, other = (started(dataset, steps=5).fitted.start.shares[0] for _ in range(2))
+    one, other = (started(dataset, privacy=SECRET, steps=5).fitted.start.shares[0] for _ in range(2))
     assert not torch.equal(one, other)
 
 
