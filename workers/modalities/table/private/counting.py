@@ -45,12 +45,16 @@ class Counter:
     delta: float  # the chance that any key of too few rows is told, in all rounds together
     asked: int  # histograms with keys that are not public, in all rounds together
     rounds: list[float] = field(default_factory=list)
+    hidden: int = 0  # of `asked`, so far
 
     def ask(self, histograms: Sequence[Histogram], sigma: float) -> list[Histogram]:
         """The same with noise; `sigma` is the noise multiplier of all of them together."""
         if not histograms:
             return []
         self.rounds.append(sigma)
+        self.hidden += sum(not one.public for one in histograms)
+        if self.hidden > self.asked:
+            raise RuntimeError("more histograms were asked for than delta was divided by")
         scale = sigma * np.sqrt(len(histograms))
         return [self._noisy(one, scale) for one in histograms]
 

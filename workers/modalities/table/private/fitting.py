@@ -22,6 +22,7 @@ from workers.modalities.table.private.counting import Counter, Histogram
 from workers.modalities.table.private.moments import MomentReader
 from workers.modalities.table.private.places import PlaceReader
 from workers.modalities.table.private.readers import (
+    AFRESH_WHY,
     LevelsReader,
     NumberReader,
     PresenceReader,
@@ -77,8 +78,10 @@ class Statistics:
 def hidden_keys(columns: Sequence[Column], constraints: Sequence[Any]) -> int:
     """How many histograms can be asked for whose keys are not public."""
     each = {"date": 1, "datetime": 3}
-    asked = sum(1 if "levels" in c else each.get(c["type"], 2) for c in columns if c["type"] not in AFRESH)
-    return 2 * asked + len(constraints) if constraints else asked
+    learned = [column for column in columns if column["type"] not in AFRESH]
+    asked = sum(1 if "levels" in column else each.get(column["type"], 2) for column in learned)
+    free = 3 * len(learned)  # what rules leave of a column may be of another type
+    return asked + free + len(constraints) if constraints else asked
 
 
 def fit(
@@ -101,7 +104,7 @@ def fit(
             "With this epsilon and so few rows, the noise hides every column; give more rows, or a larger epsilon.",
         )
     told = {entry["name"]: entry for reader in readers for entry in reader.entries()}
-    known = [told[c["name"]] if c["name"] in told else cleansed(c, c["missing"], c["reason"]) for c in columns]
+    known = [told[c["name"]] if c["name"] in told else cleansed(c, 0.0, AFRESH_WHY) for c in columns]
     learned = [column for column in known if column["type"] not in AFRESH]
     made_up = _made_up(learned, readers, _together(constraints, learned, arrays, statistics, rng), rng)
     structure = Structure.fit(learned, made_up, constraints, rng, search=False, tolerated=1.0)

@@ -185,7 +185,7 @@ class PresenceReader:
         self.rows, self.gone = rows, max(float(found[0].counts[0]), 0.0)
 
     def entries(self) -> list[Column]:
-        return [cleansed(self.column, self.gone / self.rows, self.column["reason"])]
+        return [cleansed(self.column, self.gone / self.rows, AFRESH_WHY)]
 
     def field(self) -> Presence | None:
         return Presence(self.entries()[0]) if self.gone else None
@@ -212,5 +212,6 @@ def cleansed(column: Column, gone: float, reason: str, **more: Any) -> Column:
     return kept | more
 
 
+AFRESH_WHY = "Nothing is learned of it; its type and format are taken to be public."
 DROPPED = ("pooled", "unreadable", "warnings")
 WORDS = list(range(1, 22))  # of a text: as many words as its quantiles say, and any text may have so many
