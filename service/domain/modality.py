@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Preset = Literal["draft", "standard", "best"]
 Schema = Mapping[str, Any]  # a dataset's schema as JSON: {"modality": ..., and what the modality puts there}
 Method = Literal["balance", "enlarge"]  # how a dataset is augmented
+Config = Mapping[str, Any]  # of a training, as JSON, with every default filled in
 Conditions = Mapping[str, Any]  # what samples must meet, by column; an image's class is the column "label"
 
 
@@ -29,7 +30,10 @@ class TrainConfig(BaseModel):
     )
     seed: int = Field(0, ge=0, lt=2**63, description="The same data, config and seed give the same model.")
     time_limit_seconds: int | None = Field(
-        None, ge=1, le=30 * 86_400, description="Training ends then with what it has."
+        None,
+        ge=1,
+        le=30 * 86_400,
+        description="Training ends then with what it has; counted from when the work starts.",
     )
 
 
@@ -47,10 +51,11 @@ class ModalitySpec:
     shard_samples: int  # samples in one generate shard: the unit of work and of the output's files
     preview: Literal["rows", "picture"]  # what GET /v1/models/{id}/samples answers: JSON rows or a PNG
     recognises: Callable[[bytes, str], bool]  # (first 512 bytes of an upload, its file name): is this ours?
-    check_conditions: Callable[[Schema, Conditions], None]  # raises service.errors.InvalidCondition
-    # (schema, target column, method): raises InvalidRequest; a modality without it cannot be augmented
-    check_target: Callable[[Schema, str | None, Method], None] | None = None
+    # (schema, conditions, the config that the model was trained with): raises service.errors.InvalidCondition
+    check_conditions: Callable[[Schema, Conditions, Config], None]
+    # (schema, target column, method, config of the model): raises InvalidRequest; without it, none can be augmented
+    check_target: Callable[[Schema, str | None, Method, Config], None] | None = None
     # (model's schema, schema of a dataset whose rows it is to complete): raises InvalidRequest; without it, none can be
     check_given: Callable[[Schema, Schema], None] | None = None
-    # (schema, config with every default filled in): raises InvalidRequest for what does not fit the dataset
-    check_config: Callable[[Schema, Mapping[str, Any]], None] | None = None
+    # raises InvalidRequest for what does not fit the dataset
+    check_config: Callable[[Schema, Config], None] | None = None

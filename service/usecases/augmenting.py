@@ -51,7 +51,6 @@ def augment(context: Context, once: Once, wish: Wish) -> Answer:
         scope = Scope(session, once.project_id)
         dataset = scope.get(Dataset, wish.dataset_id, lock=True)
         spec, check_target = _augmentable(dataset)
-        check_target(dataset.schema or {}, wish.target, wish.method)
         resolved: dict[str, Any] = {
             "modality": spec.name,
             "target": wish.target,
@@ -65,8 +64,10 @@ def augment(context: Context, once: Once, wish: Wish) -> Answer:
         if wish.model_id is not None:
             model, total, first = scope.get(Model, wish.model_id, lock=True), 1, JobKind.AUGMENT
             _refuse_unfit(model, dataset, wish)
+            check_target(dataset.schema or {}, wish.target, wish.method, model.config)
         else:
             config = fit(dataset)
+            check_target(dataset.schema or {}, wish.target, wish.method, config)
             model = jobs.new_model(session, once.project_id, dataset, new_id("mdl"), id, wish.name, config)
             session.add(model)
             resolved, total, first = resolved | {"config": config}, 2, JobKind.TRAIN

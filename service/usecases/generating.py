@@ -60,7 +60,7 @@ def generate(context: Context, once: Once, wish: Wish) -> Answer:
         }
         if dataset is not None:
             resolved |= {"given": dataset.id, "copies": wish.copies or 1}
-        spec.check_conditions(model.schema, wish.conditions)
+        spec.check_conditions(model.schema, wish.conditions, model.config)
         job = open_job(
             session,
             once.project_id,

@@ -157,11 +157,11 @@ def test_a_condition_is_met_and_an_unknown_one_refused(
     name: str, sampler: Sampler, trained: tuple[Modality, Ingested, Dataset, Path, dict[str, object]], tmp_path: Path
 ) -> None:
     _, _, possible, impossible = UPLOADS[name]()
-    spec(name).check_conditions(trained[1].schema, possible)
+    spec(name).check_conditions(trained[1].schema, possible, {})
     with pytest.raises(InvalidCondition):
-        spec(name).check_conditions(trained[1].schema, impossible)
+        spec(name).check_conditions(trained[1].schema, impossible, {})
     with pytest.raises(InvalidCondition):
-        spec(name).check_conditions(trained[1].schema, {"no such column": 1})
+        spec(name).check_conditions(trained[1].schema, {"no such column": 1}, {})
     assert draw(sampler, tmp_path / "x", format=spec(name).formats[0], **possible)
 
 

@@ -40,7 +40,7 @@ def test_a_compressed_table_or_a_spreadsheet_is_not_taken_for_pictures() -> None
 
 @pytest.mark.parametrize("value", ["cat", "7", 7, 0, {"in": ["cat", 7]}, {"cat": 0.5, "7": 0.5}, {"share": {"0": 1}}])
 def test_a_known_class_can_be_asked_for_by_name_or_number(value: object) -> None:
-    SPEC.check_conditions(SCHEMA, {"label": value})
+    SPEC.check_conditions(SCHEMA, {"label": value}, {})
 
 
 @pytest.mark.parametrize(
@@ -48,18 +48,18 @@ def test_a_known_class_can_be_asked_for_by_name_or_number(value: object) -> None
 )
 def test_an_unknown_class_is_refused_with_its_path(value: object) -> None:
     with pytest.raises(InvalidCondition) as refused:
-        SPEC.check_conditions(SCHEMA, {"label": value})
+        SPEC.check_conditions(SCHEMA, {"label": value}, {})
     assert [error["path"] for error in refused.value.errors] == ["conditions.label"]
     assert "'cat'" in refused.value.errors[0]["message"]
 
 
 def test_only_the_label_can_be_asked_for_and_only_where_there_are_labels() -> None:
     with pytest.raises(InvalidCondition) as refused:
-        SPEC.check_conditions(SCHEMA, {"colour": "red"})
+        SPEC.check_conditions(SCHEMA, {"colour": "red"}, {})
     assert refused.value.errors[0]["path"] == "conditions.colour"
     with pytest.raises(InvalidCondition):
-        SPEC.check_conditions({**SCHEMA, "classes": None}, {"label": "cat"})
-    SPEC.check_conditions({**SCHEMA, "classes": None}, {})
+        SPEC.check_conditions({**SCHEMA, "classes": None}, {"label": "cat"}, {})
+    SPEC.check_conditions({**SCHEMA, "classes": None}, {}, {})
 
 
 def test_the_shard_size_is_whole_chunks() -> None:

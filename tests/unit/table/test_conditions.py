@@ -172,7 +172,7 @@ def test_a_condition_is_read_in_the_columns_own_units(name: str, given: Any, exp
 @pytest.mark.parametrize(("name", "given", "said"), REFUSED)
 def test_a_condition_that_no_row_can_meet_is_refused_in_a_sentence(name: str, given: Any, said: str) -> None:
     with pytest.raises(InvalidCondition) as refused:
-        check_conditions(SCHEMA, {name: given})
+        check_conditions(SCHEMA, {name: given}, {})
     (error,) = refused.value.errors
     assert error["path"] == f"conditions.{name}"
     assert said in error["message"]
@@ -181,7 +181,7 @@ def test_a_condition_that_no_row_can_meet_is_refused_in_a_sentence(name: str, gi
 
 def test_every_wrong_condition_has_an_error_of_its_own() -> None:
     with pytest.raises(InvalidCondition) as refused:
-        check_conditions(SCHEMA, {"age": 200, "state": "CA", "member": "perhaps"})
+        check_conditions(SCHEMA, {"age": 200, "state": "CA", "member": "perhaps"}, {})
     assert [error["path"] for error in refused.value.errors] == ["conditions.age", "conditions.member"]
 
 
@@ -190,7 +190,7 @@ def test_a_column_without_known_bounds_takes_any_value_that_it_can_store() -> No
     assert parse(schema, {"n": {"min": 5}}) == {"n": Range(5, None)}
     assert parse(schema, {"n": 2**63 - 1}) == {"n": Value(2**63 - 1)}
     with pytest.raises(InvalidCondition, match="beyond"):
-        check_conditions(schema, {"n": 2**63})
+        check_conditions(schema, {"n": 2**63}, {})
 
 
 def test_many_levels_and_long_sets_are_matched_quickly() -> None:
@@ -202,7 +202,7 @@ def test_many_levels_and_long_sets_are_matched_quickly() -> None:
 @pytest.mark.parametrize("given", [{"in": [20] * 10_001}, {"share": {str(i): 1e-4 for i in range(10_001)}}])
 def test_a_condition_of_more_values_than_are_read_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidCondition, match="10000 values at most, and this one names 10001"):
-        check_conditions(SCHEMA, {"age": given})
+        check_conditions(SCHEMA, {"age": given}, {})
 
 
 def test_levels_are_put_in_order_only_where_an_order_is_asked_for() -> None:
@@ -210,7 +210,7 @@ def test_levels_are_put_in_order_only_where_an_order_is_asked_for() -> None:
     schema = {"columns": [SCHEMA["columns"][3] | {"levels": levels}]}
     assert parse(schema, {"doors": 2}) == {"doors": Value(2)}
     with pytest.raises(InvalidCondition):
-        check_conditions(schema, {"doors": {"min": 1}})
+        check_conditions(schema, {"doors": {"min": 1}}, {})
 
 
 def test_the_bounds_of_a_column_are_read_once_for_all_values_of_a_set() -> None:

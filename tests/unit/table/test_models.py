@@ -196,7 +196,7 @@ def test_conditions_are_met_in_every_row(world: Any, conditions: dict[str, Any])
 def test_a_condition_that_cannot_be_met_is_refused(world: Any, conditions: dict[str, Any], path: str) -> None:
     _, dataset, sampler, folder = world
     with pytest.raises(InvalidCondition) as refused:
-        check_conditions(dataset.schema, conditions)
+        check_conditions(dataset.schema, conditions, {})
     assert refused.value.errors[0]["path"] == path
     with pytest.raises(InvalidCondition):
         sampler.write(folder / "out.csv", 0, 5, 0, "csv", conditions, no_progress)

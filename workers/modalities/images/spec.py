@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.domain.modality import Conditions, DatasetOptions, ModalitySpec, Schema, TrainConfig
+from service.domain.modality import Conditions, Config, DatasetOptions, ModalitySpec, Schema, TrainConfig
 from service.errors import InvalidCondition
 from workers.modalities.conditions import Condition, Objection, read
 
@@ -111,7 +111,7 @@ def label_condition(classes: list[str], given: object) -> Condition:
     return read(given, one)
 
 
-def check_conditions(schema: Schema, conditions: Conditions) -> None:
+def check_conditions(schema: Schema, conditions: Conditions, config: Config) -> None:
     """Only the column `label`, and only classes that the dataset has. Raises InvalidCondition."""
     for column in conditions:
         if column != "label":

@@ -12,6 +12,7 @@ from service.domain.modality import Conditions, Schema
 from service.errors import InvalidCondition, InvalidRequest
 from workers.modalities.conditions import Condition, Objection, OneOf, Range, Shares, Value, assign, read
 from workers.modalities.table.axes import KINDS, Axis
+from workers.modalities.table.contradictions import against_rules
 
 __all__ = [
     "Condition", "OneOf", "Range", "Shares", "Value",
@@ -45,9 +46,14 @@ def parse(schema: Schema, conditions: Conditions) -> dict[str, Condition]:
     return found | {name: replace(shared[name], place=place) for place, name in enumerate(sorted(shared))}
 
 
-def check_conditions(schema: Schema, conditions: Conditions) -> None:
-    """Raises InvalidCondition, with an error for each condition that no row of this schema can be asked to meet."""
-    parse(schema, conditions)
+def check_conditions(schema: Schema, conditions: Conditions, config: Mapping[str, Any]) -> None:
+    """Raises InvalidCondition, with an error for each condition that no row of this schema can be asked to meet, or
+    none that keeps the rules of the model's training."""
+    found = parse(schema, conditions)
+    errors = against_rules(schema["columns"], config.get("constraints") or (), found) if found else []
+    if errors:
+        listed = [{"path": f"conditions.{name}", "message": message} for name, message in errors]
+        raise InvalidCondition(listed[0]["message"], errors=listed)
 
 
 def check_given(schema: Schema, given: Schema) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 from service.domain.modality import Method, Schema
 from service.errors import InvalidRequest
+from workers.modalities.conditions import Shares
+from workers.modalities.table.contradictions import against_rules
 
 MOST_CLASSES = 1_000  # each is drawn by itself; and to fill up more than so many is hardly meant
 WORDS = {
@@ -15,8 +17,9 @@ WORDS = {
 }
 
 
-def check_target(schema: Schema, target: str | None, method: Method) -> None:
-    """Raises InvalidRequest for a column that has no classes to fill up, or nothing that could be predicted."""
+def check_target(schema: Schema, target: str | None, method: Method, config: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest for a column that has no classes to fill up, or nothing that could be predicted; and for
+    classes that the rules of the training (in its `config`) leave no rows."""
     if target is None:
         if method == "enlarge":
             return
@@ -24,7 +27,7 @@ def check_target(schema: Schema, target: str | None, method: Method) -> None:
     column = next((column for column in schema["columns"] if column["name"] == target), None)
     if column is None:
         raise _refused(f"The dataset has no column {target!r}.")
-    if message := _objection(column, method):
+    if message := _objection(column, method) or _against_rules(schema, column, method, config):
         raise _refused(message)
 
 
@@ -41,6 +44,17 @@ def _objection(column: Mapping[str, Any], method: Method) -> str | None:
     if method == "balance" and len(levels) > MOST_CLASSES:
         return f"Column {name!r} has {len(levels)} classes; at most {MOST_CLASSES} are balanced. Use 'enlarge'."
     return None
+
+
+def _against_rules(schema: Schema, column: Mapping[str, Any], method: Method, config: Mapping[str, Any]) -> str | None:
+    """To balance is to ask for rows of one class at a time."""
+    rules, name = config.get("constraints") or (), column["name"]
+    if method != "balance" or not rules:
+        return None
+    levels = tuple(column["levels"])
+    every = Shares(levels, (1 / len(levels),) * len(levels))
+    found = against_rules(schema["columns"], rules, {name: every})
+    return f"Not every class of column {name!r} can be filled up. {found[0][1]}" if found else None
 
 
 def _refused(message: str) -> InvalidRequest:

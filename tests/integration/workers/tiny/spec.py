@@ -7,6 +7,7 @@ from service.domain.modality import DatasetOptions, ModalitySpec, TrainConfig
 
 class TinyConfig(TrainConfig):
     pause: float = Field(0.0, description="Seconds that each step takes at least.")
+    fit_pause: float = Field(0.0, description="Seconds that preparing the run takes at least.")
     export_pause: float = Field(0.0, description="Seconds that the export takes at least.")
     die_at: int | None = Field(None, description="The step at which every attempt kills its process.")
     memory_error_at: int | None = Field(None, description="The step at which memory runs out.")
@@ -25,6 +26,6 @@ SPEC = ModalitySpec(
     shard_samples=100,
     preview="rows",
     recognises=lambda head, filename: head.startswith(b"TINY"),
-    check_conditions=lambda schema, conditions: None,
-    check_target=lambda schema, target, method: None,
+    check_conditions=lambda schema, conditions, config: None,
+    check_target=lambda schema, target, method, config: None,
 )

@@ -12,11 +12,10 @@ import pyarrow as pa
 
 from service.errors import InvalidCondition
 from workers.modalities.conditions import Condition, OneOf, Shares, Value
-from workers.modalities.table.ruleforms import Derived, Distinct, Form, Limits, Order, Truth, speaks_of
+from workers.modalities.table.contradictions import contradictions
 from workers.modalities.table.structure.combinations import Combination
 from workers.modalities.table.structure.copies import Copy
 from workers.modalities.table.structure.cuts import Cuts
-from workers.modalities.table.structure.evaluate import broken
 from workers.modalities.table.structure.grids import Flags
 from workers.modalities.table.structure.lookups import Lookup
 from workers.modalities.table.structure.predicted import Predicted
@@ -169,43 +168,11 @@ def _of_predicted(structure: Structure, step: Predicted, asked: Wish) -> dict[st
 def check(structure: Structure, conditions: Conditions) -> None:
     """Raises InvalidCondition, naming the rule that stands against them."""
     wishes = _wishes(structure, conditions)
-    errors = [*_against_forms(structure, wishes, conditions), *_against_steps(structure, wishes)]
+    names = structure.settling.names
+    errors = contradictions(structure.original, structure.forms, names, conditions) or _against_steps(structure, wishes)
     if errors:
         listed = [{"path": f"conditions.{name}", "message": message} for name, message in errors]
         raise InvalidCondition(listed[0]["message"], errors=listed)
-
-
-def _against_forms(structure: Structure, wishes: Mapping[str, Wish], conditions: Conditions) -> list[tuple[str, str]]:
-    out = []
-    row = _row(structure, wishes)
-    for form in structure.forms:
-        text = structure.settling.names[form.rule]
-        names = [name for name in speaks_of(form) if name in conditions]
-        if not names:
-            continue
-        if isinstance(form, Distinct):
-            out.append(
-                (names[0], f"No condition can be put on {names[0]!r}: its values are unique by the rule {text!r}.")
-            )
-        elif _impossible(structure, form, wishes) or _broken_by(structure, form, row):
-            out.append((names[0], f"This contradicts the rule {text!r}."))
-    return out
-
-
-def _row(structure: Structure, wishes: Mapping[str, Wish]) -> Frame:
-    """The values that conditions fix, as one row."""
-    kinds = {column["name"]: storage_type(column) for column in structure.original}
-    return {
-        name: pa.array(list(asked.values or ()), kinds[name])
-        for name, asked in wishes.items()
-        if asked.single
-    }  # fmt: skip
-
-
-def _broken_by(structure: Structure, form: Form, row: Frame) -> bool:
-    if not isinstance(form, Truth | Derived | Order) or not set(speaks_of(form)) <= set(row):
-        return False
-    return bool(broken(form, row, structure.grids)[0])
 
 
 def _span(structure: Structure, name: str, wishes: Mapping[str, Wish]) -> tuple[float, float]:
@@ -219,18 +186,6 @@ def _span(structure: Structure, name: str, wishes: Mapping[str, Wish]) -> tuple[
     values = pa.array([value for value in asked.values if value is not None], _kind(structure, name))
     found = structure.grids[name].natural(values)
     return (-np.inf, np.inf) if asked.null or not len(found) else (float(found.min()), float(found.max()))
-
-
-def _impossible(structure: Structure, form: Form, wishes: Mapping[str, Wish]) -> bool:
-    match form:
-        case Limits():
-            low, high = _span(structure, form.column, wishes)
-            first, last = structure.settling.bounds[form.column]
-            return high < first or low > last
-        case Order():
-            low, high = _span(structure, form.low, wishes)[0], _span(structure, form.high, wishes)[1]
-            return low > high or (form.strict and low == high)
-    return False
 
 
 def _against_steps(structure: Structure, wishes: Mapping[str, Wish]) -> list[tuple[str, str]]:
