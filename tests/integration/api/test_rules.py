@@ -81,3 +81,32 @@ def test_a_repeated_request_is_answered_though_its_dataset_is_gone(lite: Api) ->
     assert lite.http.delete(f"/v1/datasets/{dataset_id}").status_code == 204
     again = lite.http.post("/v1/jobs", json=body, headers=headers)
     assert again.json() == first.json()
+
+
+RICH = {"kind": "expression", "expression": "age >= 30 or income == '<=50K'"}
+
+
+def test_conditions_that_contradict_a_models_rules_are_refused_by_the_rules_name(lite: Api) -> None:
+    job = lite.submit(kind="train", dataset_id=lite.ready(), config={"constraints": [RICH]})
+    lite.work(job["id"])
+    body = {"kind": "generate", "model_id": job["model_id"], "count": 5}
+    for conditions in (
+        {"age": 20, "income": ">50K"},
+        {"age": {"max": 29}, "income": {">50K": 0.5, "<=50K": 0.5}},
+    ):
+        problem = refused(lite.http.post("/v1/jobs", json=body | {"conditions": conditions}), 422, "invalid_condition")
+        assert RICH["expression"] in problem["detail"]
+        assert problem["errors"][0]["path"] in ("conditions.age", "conditions.income")
+    lite.submit(**body, conditions={"age": 20})
+
+
+def test_a_target_whose_classes_a_rule_forbids_is_refused_with_a_model_and_without(lite: Api) -> None:
+    dataset_id, rule = lite.ready(), {"kind": "expression", "expression": "income == '<=50K'"}
+    job = lite.submit(kind="train", dataset_id=dataset_id, config={"constraints": [rule]})
+    lite.work(job["id"])
+    wish = {"kind": "augment", "dataset_id": dataset_id, "target": "income"}
+    for more in ({"config": {"constraints": [rule]}}, {"model_id": job["model_id"]}):
+        problem = refused(lite.http.post("/v1/jobs", json=wish | more), 422, "invalid_request")
+        assert [error["path"] for error in problem["errors"]] == ["target"]
+        assert rule["expression"] in problem["detail"]
+        assert ">50K" in problem["detail"]
