@@ -39,6 +39,7 @@ class Progress(Value):
     step: int | None = None
     steps: int | None = None
     eta_seconds: float | None = None
+    stage: str | None = None
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def key_metric(values: dict[str, float]) -> str:
 
 
 def _title(job: Job) -> str:
-    verb = VERBS.get(job.kind, job.kind)
+    verb = job.progress.stage or VERBS.get(job.kind, job.kind)
     return f"{verb}, waits for a worker" if job.state == "queued" else verb
 
 

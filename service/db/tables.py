@@ -155,7 +155,7 @@ class Unit(Owned, Base):
     lease_until: Mapped[float | None]
     available_at: Mapped[float]
     rung_at: Mapped[float | None]  # when its doorbell was last rung
-    progress: Mapped[dict[str, Any] | None]  # {"fraction", "step", "steps", "eta_seconds"}
+    progress: Mapped[dict[str, Any] | None]  # {"fraction", "step", "steps", "eta_seconds", "stage"}
     checkpoint: Mapped[dict[str, Any] | None]  # {"key", "step"}: where the next attempt goes on
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]

@@ -127,6 +127,9 @@ class ProgressView(View):
     step: int | None = Field(description="Training steps; samples of a generation.")
     steps: int | None
     eta_seconds: float | None
+    stage: str | None = Field(
+        None, description="What a running training is at: downloading, reading, fitting, training, reporting."
+    )
 
 
 class JobView(View):
@@ -143,7 +146,7 @@ class JobView(View):
                 "model_id": MODEL,
                 "spec": {"modality": "table", "config": {"preset": "draft", "steps": None, "seed": 0}},
                 "attempt": 1,
-                "progress": {"fraction": 0.42, "step": 420, "steps": 1000, "eta_seconds": 31.0},
+                "progress": {"fraction": 0.42, "step": 420, "steps": 1000, "eta_seconds": 31.0, "stage": "training"},
                 "error": None,
                 "result": None,
                 "created_at": AT,

@@ -247,7 +247,14 @@ def _progress(job: Job, reports: list[dict[str, Any]]) -> ProgressView:
         fraction = min(1.0, _weighed(job, parts))
     count = None if job.kind == JobKind.AUGMENT else job.spec.get("count")
     step, steps = (int(fraction * count), count) if count else _steps(job, reports)
-    return ProgressView(fraction=round(fraction, 6), step=step, steps=steps, eta_seconds=_eta(job, reports, fraction))
+    eta = _eta(job, reports, fraction)
+    return ProgressView(
+        fraction=round(fraction, 6), step=step, steps=steps, eta_seconds=eta, stage=_stage(job, reports)
+    )
+
+
+def _stage(job: Job, reports: list[dict[str, Any]]) -> str | None:
+    return reports[0].get("stage") if reports and job.state == State.RUNNING else None
 
 
 def _weighed(job: Job, parts: float) -> float:

@@ -25,6 +25,7 @@ BACKOFF_MOST = 300.0  # seconds; a unit whose worker was lost waits 2, 4, 8 ... 
 STORAGE_UNAVAILABLE = "storage_unavailable"
 STORAGE_BACKOFF_MOST = 60.0
 STORAGE_TIMES = 10  # in a row that the bucket may fail a unit: five minutes of waits, and what each attempt tried
+PROGRESS = ("fraction", "step", "steps", "eta_seconds", "stage")
 Message = Mapping[str, Any]  # one line of a child's answers: docs/architecture.md
 
 
@@ -123,7 +124,7 @@ def _changes(last: Message | None, messages: Sequence[Message]) -> tuple[dict[st
     named = set()
     for message in messages:
         if message["type"] == "progress":
-            changes["progress"] = {name: message.get(name) for name in ("fraction", "step", "steps", "eta_seconds")}
+            changes["progress"] = {name: message.get(name) for name in PROGRESS}
         elif message["type"] == "checkpoint":
             named |= _keys(last)
             older = (last or {}).get("before" if last and last["key"] == message["key"] else "key")

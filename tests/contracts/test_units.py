@@ -231,7 +231,7 @@ def test_reports_give_progress_metrics_events_and_checkpoints(context: Context, 
     assert units.report(context, got.unit_id, got.attempt, said)
     assert units.report(context, got.unit_id, got.attempt, [{"type": "metrics", "step": 2, "values": {"loss": 0.4}}])
     unit = unit_of(context, job_id)
-    assert unit.progress == {"fraction": 0.5, "step": 2, "steps": 4, "eta_seconds": 3.0}
+    assert unit.progress == {"fraction": 0.5, "step": 2, "steps": 4, "eta_seconds": 3.0, "stage": None}
     assert unit.checkpoint == {"key": "c2", "step": 2, "seconds": 9.0, "before": "c1"}
     with context.database.read() as session:
         points = session.execute(select(Metric.step, Metric.values).where(Metric.job_id == job_id)).all()

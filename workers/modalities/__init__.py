@@ -37,6 +37,21 @@ class Progress(Protocol):
     def __call__(self, done: float, total: float) -> None: ...
 
 
+class Preparing(Protocol):
+    """How far a training run is before its first step, in seconds: `done` of the `total` that the whole run is guessed
+    to take, its steps included. `stage` is a word for people: "reading", "fitting". Raises Stop as Progress does."""
+
+    def __call__(self, stage: str, done: float, total: float) -> None: ...
+
+
+def quiet(done: float, total: float) -> None:
+    """Nobody waits."""
+
+
+def unheard(stage: str, done: float, total: float) -> None:
+    """Nobody waits."""
+
+
 class Stop(Exception):
     """The job was cancelled or the worker drains: unwind quickly, leave nothing."""
 
@@ -121,7 +136,7 @@ class Modality(Protocol):
         """Read an upload in chunks, check it, infer its schema, write its parts (most to the split `train`, some to
         `holdout`). Raises service.errors.Rejected with a stable code and a sentence for what a user can get wrong."""
 
-    def training(self, dataset: Dataset, config: TrainConfig, device: str) -> Training:
+    def training(self, dataset: Dataset, config: TrainConfig, device: str, preparing: Preparing = unheard) -> Training:
         """Prepare a run, deterministic in (dataset, config). Raises service.errors.Rejected if it cannot train."""
 
     def sampler(self, directory: Path, device: str) -> Sampler:
@@ -172,6 +187,7 @@ __all__ = [
     "Modality",
     "Part",
     "PartSink",
+    "Preparing",
     "Progress",
     "Sampler",
     "Split",
@@ -179,4 +195,6 @@ __all__ = [
     "Training",
     "augmenting",
     "modality",
+    "quiet",
+    "unheard",
 ]

@@ -27,6 +27,7 @@ class Line:
         self._lock = threading.Lock()
         self._busy = False
         self._said = 0.0
+        self._stage: str | None = None
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
 
     def send(self, type: str, **fields: Any) -> None:
@@ -53,9 +54,9 @@ class Line:
         self.far(done / total if total else 0.0)
 
     def far(self, fraction: float, **fields: Any) -> None:
-        """Send the progress, unless that was done just now."""
-        if time.monotonic() - self._said >= PROGRESS_SECONDS:
-            self._said = time.monotonic()
+        """Send the progress, unless that was done just now and at the same stage."""
+        if time.monotonic() - self._said >= PROGRESS_SECONDS or fields.get("stage") != self._stage:
+            self._said, self._stage = time.monotonic(), fields.get("stage")
             self.send("progress", fraction=min(1.0, max(0.0, fraction)), **fields)
 
     def _listen(self) -> None:

@@ -14,6 +14,7 @@ from workers.engine.trainer import Progress, Trainer
 from workers.modalities import Dataset, Part, Stop, Training, modality
 from workers.work.bench import STORAGE_ERRORS, Bench
 from workers.work.line import GRACE
+from workers.work.preparing import Clock, Preparation
 
 METRICS_SECONDS = 1.0
 EVALUATIONS = 5  # over a run
@@ -25,29 +26,35 @@ def train(payload: dict[str, Any], attempt: int, bench: Bench) -> dict[str, Any]
     """Raises Rejected, Diverged, Stop."""
     with bench.folder() as folder:
         config = spec(payload["modality"]).train_config.model_validate(payload["config"])
-        training = modality(payload["modality"]).training(
-            download(payload["dataset"], bench, folder), config, bench.torch_device()
-        )
-        with Checkpoints(payload, attempt, bench, folder) as checkpoints:
+        clock = Clock(config.time_limit_seconds, float(payload.get("spent_seconds") or 0.0))
+        dataset = download(payload["dataset"], bench, folder)
+        preparation = Preparation(bench.line, clock, resumed=bool(payload["checkpoint"]))
+        training = modality(payload["modality"]).training(dataset, config, bench.torch_device(), preparation)
+        with Checkpoints(payload, attempt, bench, folder, clock) as checkpoints:
             checkpoints.resume(training.trainer)
-            Run(training, checkpoints, bench, config.time_limit_seconds).go()
+            Run(training, checkpoints, bench, preparation).go()
             checkpoints.save(training.trainer, wait=True)  # so that a lost export does not cost the last steps
         bench.line.check()
         bench.line.grace = GRACE
         model = folder / "model"
         model.mkdir()
-        bench.line.far(1.0, step=training.trainer.step, steps=training.trainer.steps, eta_seconds=None)
+        at = {"step": training.trainer.step, "steps": training.trainer.steps}
+        bench.line.far(1.0, stage="reporting", **at, eta_seconds=None)
         report = training.export(model)
         files = upload(model, payload["prefix"], bench)
     return {"report": dict(report), "files": files, "steps": training.trainer.step}
 
 
 def download(dataset: dict[str, Any], bench: Bench, folder: Path) -> Dataset:
-    parts = []
+    parts: list[Part] = []
+    start, all_rows = time.monotonic(), sum(part["rows"] for part in dataset["parts"])
     for part in dataset["parts"]:
         path = folder / PurePosixPath(part["key"]).name
         bench.store.get_file(part["key"], path)
         bench.line.check()
+        rows = part["rows"] + sum(one.rows for one in parts)
+        eta = (time.monotonic() - start) / max(rows, 1) * (all_rows - rows)
+        bench.line.far(0.0, stage="downloading", eta_seconds=eta)
         parts.append(Part(path, part["rows"], part["split"]))
     return Dataset(dataset["schema"], dataset["rows"], parts)
 
@@ -65,24 +72,19 @@ class Checkpoints:
 
     It deletes none: an attempt that is lost without knowing it would delete those that the next one needs."""
 
-    def __init__(self, payload: dict[str, Any], attempt: int, bench: Bench, folder: Path) -> None:
-        self._payload, self._attempt, self._bench = payload, attempt, bench
+    def __init__(self, payload: dict[str, Any], attempt: int, bench: Bench, folder: Path, clock: Clock) -> None:
+        self._payload, self._attempt, self._bench, self._clock = payload, attempt, bench, clock
         self._path = folder / "checkpoint.safetensors"
         self._kept = [key for key in (payload.get("checkpoint_before"), payload["checkpoint"]) if key]
         self._thread = ThreadPoolExecutor(1)
         self._upload: Future[None] | None = None
-        self._start = self._saved = time.monotonic()
-        self._spent = float(payload.get("spent_seconds") or 0.0)
+        self._saved = time.monotonic()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
-
-    def seconds(self) -> float:
-        """Spent on training, by this attempt and those before it."""
-        return self._spent + time.monotonic() - self._start
 
     def resume(self, trainer: Trainer) -> None:
         """Load the last checkpoint; if it is torn, the one before it; else start from the beginning."""
@@ -97,7 +99,7 @@ class Checkpoints:
             return
         if self._kept:
             self._bench.line.event("No checkpoint could be read; training starts again.", "warning")
-            self._spent = 0.0
+            self._clock.spent = 0.0
 
     def due(self) -> bool:
         waited = time.monotonic() - self._saved >= self._bench.checkpoint_seconds
@@ -109,7 +111,7 @@ class Checkpoints:
             self._upload.result()
         trainer.save(self._path)
         key = f"{self._payload['checkpoint_prefix']}a{self._attempt}-{trainer.step}.safetensors"
-        self._upload = self._thread.submit(self._put, key, trainer.step, self.seconds())
+        self._upload = self._thread.submit(self._put, key, trainer.step, self._clock.seconds())
         self._saved = time.monotonic()
         if wait:
             self._upload.result()
@@ -128,8 +130,9 @@ class Checkpoints:
 class Run:
     """The steps, and what is said about them."""
 
-    def __init__(self, training: Training, checkpoints: Checkpoints, bench: Bench, limit: int | None) -> None:
-        self.training, self.checkpoints, self.line, self.limit = training, checkpoints, bench.line, limit
+    def __init__(self, training: Training, checkpoints: Checkpoints, bench: Bench, preparation: Preparation) -> None:
+        self.training, self.checkpoints, self.line = training, checkpoints, bench.line
+        self.clock, self._before, self._guess = preparation.clock, preparation.fraction, preparation.eta
         self.steps = training.trainer.steps
         self._stamp, self._pace, self._told = time.monotonic(), 0.0, 0.0
         self._at = training.trainer.step
@@ -142,8 +145,10 @@ class Run:
             self._say(progress)
             if self.line.asked:
                 self._stop(trainer)
-            if self.limit is not None and self.checkpoints.seconds() >= self.limit:
-                self.line.event(f"The time limit of {self.limit} s is reached at step {progress.step}.", "warning")
+            if self.clock.over:
+                self.line.event(
+                    f"The time limit of {self.clock.limit} s is reached at step {progress.step}.", "warning"
+                )
                 trainer.keep_best()
                 break
             if self.checkpoints.due():
@@ -172,5 +177,6 @@ class Run:
             pace = (now - self._stamp) / (step - self._at)
             self._pace = PACE * self._pace + (1 - PACE) * pace if self._pace else pace
             self._stamp, self._at = now, step
-        eta = self._pace * (self.steps - step) if self._pace else None
-        self.line.far(step / self.steps, step=step, steps=self.steps, eta_seconds=eta)
+        eta = self.clock.within(self._pace * (self.steps - step) if self._pace else self._guess)
+        fraction = self._before + (1 - self._before) * step / self.steps
+        self.line.far(fraction, stage="training", step=step, steps=self.steps, eta_seconds=eta)

@@ -85,11 +85,11 @@ def test_an_ingest_job_has_no_output(lite: Api) -> None:
 def test_progress_of_a_training_is_its_workers_own(api: Api) -> None:
     job = api.submit(kind="train", dataset_id=api.ready())
     claimed = api.claim(job["id"])
-    told = {"type": "progress", "fraction": 0.25, "step": 5, "steps": 20, "eta_seconds": 9.0}
+    told = {"type": "progress", "fraction": 0.25, "step": 5, "steps": 20, "eta_seconds": 9.0, "stage": "training"}
     assert units.report(api.context, claimed.unit_id, claimed.attempt, [told])
     job = api.get(f"/v1/jobs/{job['id']}")
     assert (job["state"], job["attempt"]) == ("running", 1)
-    assert job["progress"] == {"fraction": 0.25, "step": 5, "steps": 20, "eta_seconds": 9.0}
+    assert job["progress"] == {name: value for name, value in told.items() if name != "type"}
     assert job["started_at"] > job["created_at"]
 
 

@@ -104,6 +104,8 @@ def test_the_report_puts_its_figures_between_a_floor_and_a_ceiling(world: Any) -
     assert report["real_rows"]["trend"] + 0.01 > report["trend"] > report["independent_columns"]["trend"]
     assert 0.4 < report["dcr_share"] < 0.6
     assert report["rows"] == {
+        "available": 2_700,
+        "drawn": 2_700,
         "trained_on": 2_430,
         "set_aside": 270,
         "holdout": 300,

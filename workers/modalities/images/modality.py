@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from service.domain.modality import TrainConfig
 from service.errors import InvalidRequest
-from workers.modalities import Dataset, Given, Ingested, Json, PartSink, Progress
+from workers.modalities import Dataset, Given, Ingested, Json, PartSink, Preparing, Progress, unheard
 from workers.modalities.conditions import Condition, OneOf, Shares, Value, assign
 from workers.modalities.images import files
 from workers.modalities.images.codec import Codec
@@ -95,8 +95,10 @@ class ImageModality:
     ) -> Ingested:
         return files.ingest(source, ImageOptions.model_validate(options), seed, sink, progress)
 
-    def training(self, dataset: Dataset, config: TrainConfig, device: str) -> ImageTraining:
-        return ImageTraining(dataset, ImageConfig.model_validate(config.model_dump()), device)
+    def training(
+        self, dataset: Dataset, config: TrainConfig, device: str, preparing: Preparing = unheard
+    ) -> ImageTraining:
+        return ImageTraining(dataset, ImageConfig.model_validate(config.model_dump()), device, preparing)
 
     def sampler(self, directory: Path, device: str) -> ImageSampler:
         codec = Codec.load(directory / "codec.json")

@@ -36,6 +36,7 @@ ON_CUDA: dict[Preset, Effort] = {
     "standard": Effort(128, 384, 1, 64, 2e15, (10_000, 60_000)),
     "best": Effort(256, 768, 2, 128, 6e16, (30_000, 300_000)),
 }
+ON_CPU_SECONDS, ON_CUDA_SECONDS = 2.5e-10, 2e-12  # per multiplication of a forward pass; the latter is a guess
 GAMMAS = ((32, 0.5), (64, 2.0), (128, 20.0), (256, 150.0), (512, 600.0))  # by side
 SMALL_DATA = 500  # pictures, below which D would learn them by heart without augmentation
 
@@ -81,6 +82,12 @@ def settings(form: Architecture, config: ImageConfig, device: str) -> Settings:
         warmup=min(200, int(steps) // 10),
         penalty_every=4,
     )
+
+
+def seconds(form: Architecture, settings: Settings, device: str) -> float:
+    """About what a run takes, before any step could be timed."""
+    passes = form.multiplications * settings.batch * settings.steps
+    return passes * (ON_CUDA_SECONDS if device.startswith("cuda") else ON_CPU_SECONDS)
 
 
 def _effort(config: ImageConfig, device: str) -> Effort:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from workers.engine.batch import Batch
 from workers.engine.trainer import Trainer
-from workers.modalities import Dataset
+from workers.modalities import Dataset, Preparing, unheard
 from workers.modalities.images import metrics, presets
 from workers.modalities.images.augment import augmentation
 from workers.modalities.images.codec import Codec
@@ -26,6 +26,7 @@ from workers.modalities.images.survey import refuse_few
 
 CONFIG = "config.json"
 IN_MEMORY = 2 << 30  # bytes of pixels that are held in memory, not read from the disk again for each batch
+HELD, READ = 1_000, 2e8  # pictures read at a time, bytes a second from the disk
 JUDGED = 1_000  # pictures of each kind that figures are computed from
 PAINTED = 2_000_000  # positions at once
 TAUGHT = 10_000  # at most, real ones that the judge learns from
@@ -52,20 +53,21 @@ def painted(generator: nn.Module, codec: Codec, latent: Tensor, labels: NDArray[
 class ImageTraining:
     """Prepared by the dataset and config alone; `trainer` does the steps."""
 
-    def __init__(self, dataset: Dataset, config: ImageConfig, device: str) -> None:
+    def __init__(self, dataset: Dataset, config: ImageConfig, device: str, preparing: Preparing = unheard) -> None:
         self.config, self.device = config, device
         self.train, self.holdout = Pictures(dataset, "train"), Pictures(dataset, "holdout")
         refuse_few(len(self.train))
         self.codec = _codec(dataset, self.train)
         self.form = presets.architecture(self.codec, config, device)
-        self.pixels = self.train.take(np.arange(len(self.train))) if self._fits() else None
+        settings = presets.settings(self.form, config, device)
+        self.pixels = self._held(preparing, presets.seconds(self.form, settings, device)) if self._fits() else None
         rng = torch.Generator().manual_seed(config.seed)
         generator, discriminator = Generator(self.form, rng), Discriminator(self.form, rng)
         self.trainer = Trainer(
             generator,
             discriminator,
             self.draw,
-            presets.settings(self.form, config, device),
+            settings,
             seed=config.seed,
             device=device,
             augment=augmentation(0.3) if len(self.train) < presets.SMALL_DATA else None,
@@ -74,6 +76,17 @@ class ImageTraining:
 
     def _fits(self) -> bool:
         return len(self.train) * math.prod(self.train.shape) <= IN_MEMORY
+
+    def _held(self, preparing: Preparing, ahead: float) -> NDArray[np.uint8]:
+        """All training pictures in memory; `ahead` are the seconds that the steps may take."""
+        n = len(self.train)
+        pixels = np.empty((n, *self.train.shape), np.uint8)
+        for start in range(0, n, HELD):
+            read, every = start * pixels[0].nbytes / READ, pixels.nbytes / READ
+            preparing("reading", read, every + ahead)
+            rows = np.arange(start, min(start + HELD, n))
+            pixels[rows[0] : rows[-1] + 1] = self.train.take(rows)
+        return pixels
 
     def draw(self, n: int, rng: torch.Generator) -> Batch:
         """n training pictures with their classes; pure in `rng`."""

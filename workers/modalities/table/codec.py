@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from workers.modalities import Progress, quiet
 from workers.modalities.table import afresh, relations
 from workers.modalities.table.calendar import Moment
 from workers.modalities.table.conditions import OneOf
 from workers.modalities.table.fields import Allowed, Bools, Column, Field, Floats, Ints, missing
 from workers.modalities.table.levels import Levels
 from workers.modalities.table.numbers import SHARED, Number
+from workers.modalities.table.outlook import part
 from workers.modalities.table.places import Place
 from workers.modalities.table.structure import Structure
 from workers.modalities.table.writing import storage_type
@@ -240,14 +242,16 @@ def fit(
     rng: np.random.Generator,
     max_levels: int = 256,
     constraints: Sequence[Mapping[str, Any]] = (),
+    progress: Progress = quiet,
 ) -> tuple[Codec, Ints]:
     """A codec for training rows in storage types, and the codes (n, v) of these rows."""
     learned = [column for column in columns if column["type"] not in AFRESH]
     names = [column["name"] for column in learned]
     structure = Structure.fit(learned, table.select(names), constraints, rng)
+    progress(4, 10)
     plain = Codec(columns, structure, [], [], [])
     arrays = plain._free(table, rng)
-    fields = _fields(structure.columns, arrays, max_levels)
+    fields = _fields(structure.columns, arrays, max_levels, part(progress, 0.4, 0.6))
     fields += [
         Presence(c)
         for c in columns
@@ -258,7 +262,9 @@ def fit(
         fields = [Presence(columns[0], ever=False)]
         arrays = arrays | {columns[0]["name"]: pa.nulls(table.num_rows)}
     codes = encoded(fields, arrays)
+    progress(7, 10)
     strength = relations.information(codes, [size for one in fields for size in one.sizes])
+    progress(9, 10)
     starts = np.cumsum([0, *(len(one.sizes) for one in fields)])
     heads = starts[:-1]
     order, _ = relations.drawing_order(strength[np.ix_(heads, heads)])
@@ -270,13 +276,16 @@ def fit(
     return codec, codes
 
 
-def _fields(columns: list[Column], arrays: Mapping[str, pa.Array], max_levels: int) -> list[Field]:
+def _fields(
+    columns: list[Column], arrays: Mapping[str, pa.Array], max_levels: int, progress: Progress = quiet
+) -> list[Field]:
     filled = [column for column in columns if _filled(arrays[column["name"]]) >= (1 if "levels" in column else SHARED)]
     limit = _level_limit([column for column in filled if "levels" in column], max_levels)
     pairs = _places(filled)
     second = {b["name"] for _, b in pairs.values()}
     out: list[Field] = []
-    for column in filled:
+    for at, column in enumerate(filled):
+        progress(at, len(filled))
         name = column["name"]
         if name in pairs:
             out.append(Place.fit([arrays[one["name"]] for one in pairs[name]], pairs[name]))

@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from service.domain.modality import TrainConfig
-from workers.modalities import Augmenter, Dataset, Ingested, Json, PartSink, Progress, Sampler, Training
+from workers.modalities import (
+    Augmenter,
+    Dataset,
+    Ingested,
+    Json,
+    PartSink,
+    Preparing,
+    Progress,
+    Sampler,
+    Training,
+    unheard,
+)
 from workers.modalities.table import files
 from workers.modalities.table.spec import TableConfig
 
@@ -16,15 +27,15 @@ class Table:
     ) -> Ingested:
         return files.ingest(source, options, seed, sink, progress)
 
-    def training(self, dataset: Dataset, config: TrainConfig, device: str) -> Training:
+    def training(self, dataset: Dataset, config: TrainConfig, device: str, preparing: Preparing = unheard) -> Training:
         own = config if isinstance(config, TableConfig) else TableConfig.model_validate(config.model_dump())
         if own.privacy is not None:
             from workers.modalities.table.private.training import PrivateTraining
 
-            return PrivateTraining(dataset, own, own.privacy, device)
+            return PrivateTraining(dataset, own, own.privacy, device, preparing)
         from workers.modalities.table.training import TableTraining
 
-        return TableTraining(dataset, own, device)
+        return TableTraining(dataset, own, device, preparing)
 
     def sampler(self, directory: Path, device: str) -> Sampler:
         from workers.modalities.table.sampler import TableSampler

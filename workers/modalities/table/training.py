@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -19,16 +17,17 @@ from service.errors import Rejected
 from workers.engine.batch import Batch
 from workers.engine.trainer import Settings, Trainer
 from workers.engine.warmstart import WarmSettings, WarmStart
-from workers.modalities import Dataset, Json, Split
+from workers.modalities import Dataset, Json, Preparing, Progress, quiet, unheard
 from workers.modalities.table import codec as codecs
 from workers.modalities.table import guides, metrics, relations
 from workers.modalities.table.codec import Codec
-from workers.modalities.table.fields import Ints
+from workers.modalities.table.fields import Column, Ints
 from workers.modalities.table.networks import Discriminator, Generator, Rules, Shape, Start
+from workers.modalities.table.outlook import Outlook, outlook, part
+from workers.modalities.table.rows import affordable, available, read_rows
 from workers.modalities.table.sampler import TableSampler, rows_as_json
 from workers.modalities.table.sampling import FastGenerator, rule_tables
 from workers.modalities.table.spec import TableConfig
-from workers.modalities.table.writing import storage_type
 
 MIN_ROWS = 10
 VALIDATION, VALIDATION_MOST = 0.1, 8_000  # of the training rows, set aside to decide when to stop and what to keep
@@ -89,21 +88,26 @@ class Rows:
 
 
 class TableTraining:
-    def __init__(self, dataset: Dataset, config: TableConfig, device: str) -> None:
+    def __init__(self, dataset: Dataset, config: TableConfig, device: str, preparing: Preparing = unheard) -> None:
         self.config, self.device, self.schema = config, device, dataset.schema
         columns = list(dataset.schema["columns"])
-        self.train = read_rows(dataset, "train", config.max_rows, columns, config.seed)
+        self.available = available(dataset)
+        ahead = self._outlook(preparing, columns)
+        self.train = read_rows(dataset, "train", config.max_rows, columns, config.seed, ahead.reading)
         self.holdout = read_rows(dataset, "holdout", 20_000, columns, config.seed)
         if self.train.num_rows < MIN_ROWS:
             raise Rejected("too_few_rows", f"Training needs at least {MIN_ROWS} rows; the dataset has {dataset.rows}.")
         self.plan = planned(config, self.train.num_rows)
         rng = np.random.default_rng([config.seed, 1])
         rules = [rule.model_dump() for rule in config.constraints]
-        self.codec, codes = codecs.fit(columns, self.train, rng, config.max_levels, rules)
+        fitting = part(ahead.fitting, 0.0, 0.6)
+        self.codec, codes = codecs.fit(columns, self.train, rng, config.max_levels, rules, fitting)
         kept, aside = _set_aside(len(codes), rng)
         self.validation = torch.from_numpy(codes[aside])
-        self.rows = Rows(codes[kept], self.codec)
-        begin = start(self.codec, codes[kept])
+        ahead.fitting(0.6, 1.0)
+        codes = codes.T[:, kept].T
+        self.rows = Rows(codes, self.codec)
+        begin = start(self.codec, codes, part(ahead.fitting, 0.6, 0.9))
         self.shape = shape(self.codec, begin, self.plan)
         generator, discriminator = build(self.shape, begin, self.codec, config.seed)
         generator.rules = rule_tables(self.codec.rules)
@@ -119,6 +123,12 @@ class TableTraining:
             warm_start=WarmStart(self._likelihood, warm),
             judge=self._judge if len(aside) else None,
         )
+
+    def _outlook(self, preparing: Preparing, columns: list[Column]) -> Outlook:
+        kept = min(self.available, self.config.max_rows, affordable(len(columns)))
+        plan = planned(self.config, kept)
+        steps = plan.warm_steps + plan.steps
+        return outlook(preparing, columns, self.available, kept, steps, plan.batch, plan.width)
 
     def _likelihood(self, rng: torch.Generator) -> Tensor:
         codes, fixed = self.rows.some(self.plan.batch, rng)
@@ -195,6 +205,8 @@ class TableTraining:
     def _report(self, sampler: TableSampler) -> dict[str, Any]:
         judged_rows, figures = self._figures(sampler)
         used = {
+            "available": self.available,
+            "drawn": self.train.num_rows,  # of these, at random: what is held in memory
             "trained_on": len(self.rows.codes),
             "set_aside": len(self.validation),  # of the training rows: they decided when to stop and what to keep
             "holdout": self.holdout.num_rows,
@@ -274,7 +286,7 @@ def shape(codec: Codec, begin: Start, plan: Plan) -> Shape:
     )
 
 
-def start(codec: Codec, codes: Ints) -> Start:
+def start(codec: Codec, codes: Ints, progress: Progress = quiet) -> Start:
     """Shares of levels, and for each variable what its guide, if that is a good one, or its strongest predecessor says
     of it; all other tables begin with zeros."""
     shares = [
@@ -282,6 +294,7 @@ def start(codec: Codec, codes: Ints) -> Start:
         for i, size in enumerate(codec.sizes)
     ]
     found = guides.fit(codec, codes)
+    progress(1, 4)
     guiding = found.at_work(codec.sizes)
     taken = guiding.steps(torch.from_numpy(codes.T.copy())).numpy()
     steps = {}
@@ -296,46 +309,9 @@ def start(codec: Codec, codes: Ints) -> Start:
         said = np.zeros((a, b)) if j in settled else relations.log_ratio(codes[:, i], codes[:, j], a, b, PRIOR)
         pairs.append(torch.from_numpy(said).float())
         settled.add(j)
+    progress(4, 4)
     return Start([torch.from_numpy(share).float() for share in shares], pairs, steps, guiding)
 
 
 def _write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, default=str), encoding="utf-8")
-
-
-def read_rows(dataset: Dataset, split: Split, limit: int, columns: list[dict[str, Any]], seed: int) -> pa.Table:
-    """At most `limit` rows of a split, drawn at random in their order; of columns that are never learned only whether a
-    value is there."""
-    columns = [column for column in columns if column["type"] not in codecs.AFRESH or column["nullable"]]
-    parts = [part for part in dataset.parts if part.split == split]
-    total = sum(part.rows for part in parts)
-    chosen = np.arange(total)
-    if total > limit:
-        chosen = np.sort(np.random.default_rng([seed, 2]).choice(total, limit, replace=False, shuffle=False))
-    tables, start = [], 0
-    for part in parts:
-        file = pq.ParquetFile(part.path)
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=[column["name"] for column in columns])
-            rows = file.metadata.row_group(group).num_rows
-            first, last = np.searchsorted(chosen, [start, start + rows])
-            some = pa.array(chosen[first:last] - start)
-            tables.append(_learnable(table.take(some), columns) if columns else _only_rows(last - first))
-            start += rows
-    if not tables:
-        return _learnable(pa.schema([(c["name"], storage_type(c)) for c in columns]).empty_table(), columns)
-    return pa.concat_tables(tables).combine_chunks()
-
-
-def _learnable(table: pa.Table, columns: list[dict[str, Any]]) -> pa.Table:
-    """Values that are never learned give way to a mere yes."""
-    arrays = [
-        pc.if_else(pc.is_valid(array), True, pa.scalar(None, pa.bool_())) if column["type"] in codecs.AFRESH else array
-        for column, array in zip(columns, table.columns, strict=True)
-    ]
-    return pa.table(arrays, names=table.column_names)
-
-
-def _only_rows(n: int) -> pa.Table:
-    """A table whose columns are all of no interest, but not the number of its rows."""
-    return pa.table({"": pa.nulls(n)})

@@ -11,7 +11,18 @@ from safetensors.numpy import save_file
 from service.domain.modality import TrainConfig
 from service.errors import Rejected
 from tests.integration.workers.tiny.spec import TinyConfig
-from workers.modalities import Augmenter, Dataset, Ingested, Json, PartSink, Progress, Sampler, Training
+from workers.modalities import (
+    Augmenter,
+    Dataset,
+    Ingested,
+    Json,
+    PartSink,
+    Preparing,
+    Progress,
+    Sampler,
+    Training,
+    unheard,
+)
 
 
 class Tiny:
@@ -44,10 +55,13 @@ class Tiny:
         progress(1, 1)
         return Ingested(len(numbers), {"modality": "tiny", "name": name}, {"mean": float(numbers.mean())})
 
-    def training(self, dataset: Dataset, config: TrainConfig, device: str) -> Training:
+    def training(self, dataset: Dataset, config: TrainConfig, device: str, preparing: Preparing = unheard) -> Training:
         from tests.integration.workers.tiny.training import TinyTraining
 
         assert isinstance(config, TinyConfig)
+        for done in range(round(config.fit_pause / 0.05)):
+            preparing("fitting", 0.05 * done, config.fit_pause + 1.0)
+            time.sleep(0.05)
         return TinyTraining(dataset, config)
 
     def sampler(self, directory: Path, device: str) -> Sampler:

@@ -22,16 +22,17 @@ from workers.engine.batch import Batch
 from workers.engine.checkpoints import Unusable
 from workers.engine.private import STATISTICS, PrivateSettings, PrivateStart, stream
 from workers.engine.trainer import Settings, Trainer
-from workers.modalities import Dataset, Json
+from workers.modalities import Dataset, Json, Preparing, unheard
 from workers.modalities.table.networks import Discriminator, Generator, Shape
 from workers.modalities.table.private.counting import Counter
 from workers.modalities.table.private.fitting import Fitted, Statistics, fit, hidden_keys
 from workers.modalities.table.private.gradients import clipped
 from workers.modalities.table.private.raking import rake
+from workers.modalities.table.rows import available, read_rows
 from workers.modalities.table.sampler import TableSampler
 from workers.modalities.table.sampling import rule_tables
 from workers.modalities.table.spec import Privacy, TableConfig
-from workers.modalities.table.training import MIN_ROWS, TableTraining, build, read_rows
+from workers.modalities.table.training import MIN_ROWS, TableTraining, build
 
 DELTA, POWER = 1e-5, 1.1  # delta is DELTA, or rows ** -POWER where that is less, unless it is said
 THRESHOLDS = 0.1  # share of delta that hides keys of too few rows
@@ -67,7 +68,8 @@ class PrivateTrainer(Trainer):
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 state = file.get_tensor("rng")
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            torch.Generator().set_state(state)  # raises for what is no state, before anything is made anew
+        except (OSError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
             raise Unusable(f"The checkpoint cannot be read: {error}") from error
         if not torch.equal(state, self.rng.get_state()):
             self._begin(state)
@@ -140,11 +142,21 @@ class PrivateTraining(TableTraining):
     """Statistics with noise, then likelihood by noisy steps. No row decides when to stop or what to keep, and no figure
     about real rows is told before the end."""
 
-    def __init__(self, dataset: Dataset, config: TableConfig, privacy: Privacy, device: str) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: TableConfig,
+        privacy: Privacy,
+        device: str,
+        preparing: Preparing = unheard,
+    ) -> None:
         self.config, self.privacy, self.device, self.schema = config, privacy, device, dataset.schema
         columns = list(dataset.schema["columns"])
-        self.train = read_rows(dataset, "train", config.max_rows, columns, config.seed)
+        self.available = available(dataset)
+        ahead = self._outlook(preparing, columns)
+        self.train = read_rows(dataset, "train", config.max_rows, columns, config.seed, ahead.reading)
         self.holdout = read_rows(dataset, "holdout", 20_000, columns, config.seed)
+        ahead.fitting(0.0, 1.0)
         rows = self.train.num_rows
         if rows < MIN_ROWS:
             raise Rejected("too_few_rows", f"Training needs at least {MIN_ROWS} rows; the dataset has {dataset.rows}.")
@@ -203,7 +215,13 @@ class PrivateTraining(TableTraining):
     # -- the report --
 
     def _report(self, sampler: TableSampler) -> dict[str, Any]:
-        used = {"trained_on": self.train.num_rows, "set_aside": 0, "holdout": self.holdout.num_rows}
+        used = {
+            "available": self.available,
+            "drawn": self.train.num_rows,
+            "trained_on": self.train.num_rows,
+            "set_aside": 0,
+            "holdout": self.holdout.num_rows,
+        }
         made = {"preset": self.config.preset, "steps": self.trainer.step, "kept": None}
         rules = [{k: v for k, v in rule.items() if k != "holds_in"} for rule in self.codec.structure.describe()]
         rules = [rule | {"reason": "A rule of the training's config."} for rule in rules]
