@@ -16,11 +16,14 @@ import pyarrow.parquet as pq
 from benchmarks.stack import stack
 from benchmarks.tables.running import Desk, Usage, circumstances, measured
 from benchmarks.tables.sets import SETS, split
+from benchmarks.tables.wide import widened
 
 Result = dict[str, Any]
 STEPS = 200  # enough for a model of the right size; nothing here depends on what it has learned
 LARGE_ROWS, SLICE = 10_000_000, 500_000
 JOB_ROWS = 10_000_000
+WIDE = ((5_000, 1_000), (20_000, 300))  # rows, columns
+WIDE_FROM = ("adult", "credit_default", "census_kdd", "loans_wide", "diamonds", "islp_bikeshare")
 
 
 def piece(what: str, folder: Path, desk: Desk, *options: str) -> tuple[Usage, Result]:
@@ -73,6 +76,21 @@ def memory(desk: Desk, preset: str) -> Result:
     return told | circumstances(desk)
 
 
+def wide(desk: Desk, preset: str) -> Result:
+    """What tables of hundreds of columns cost, each step in a process of its own."""
+    sources = [pq.read_table(desk.source(name)) for name in WIDE_FROM]
+    return {f"{n} x {columns}": _wide(sources, n, columns, desk, preset) for n, columns in WIDE} | circumstances(desk)
+
+
+def _wide(sources: list[pa.Table], n: int, columns: int, desk: Desk, preset: str) -> Result:
+    with TemporaryDirectory(prefix="mintage-bench-") as name:
+        folder = Path(name)
+        pq.write_table(widened(sources, n, columns), folder / "train.parquet")
+        steps = {"ingest": piece("ingest", folder, desk), "train": piece("train", folder, desk, "--preset", preset)}
+        steps["rows"] = piece("rows", folder, desk, "--rows", str(n))
+    return {what: {"cpu": usage.cpu, "wall": usage.wall, "mib": usage.peak_mib} for what, (usage, _) in steps.items()}
+
+
 def large(path: Path) -> None:
     """Ten million rows of numbers, categories, dates and missing values that depend on each other."""
     rng = np.random.default_rng(0)
@@ -102,4 +120,4 @@ def some(rng: np.random.Generator, n: int) -> pa.Table:
     return pa.table(columns)
 
 
-BARS: dict[str, Callable[[Desk, str], Result]] = {"rows": rows, "job": job, "memory": memory}
+BARS: dict[str, Callable[[Desk, str], Result]] = {"rows": rows, "job": job, "memory": memory, "wide": wide}
