@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workers.engine.trainer import Trainer
 
 STATISTICS, STEPS = 1, 2  # what the secret's streams are for
+GRID = 2.0**-9  # of the noise, to which a noisy sum is rounded
 
 
 def stream(secret: bytes, purpose: int, number: int = 0) -> np.random.Generator:
@@ -73,10 +74,16 @@ class PrivateStart(WarmStart):
         at, expected = 0, s.rate * s.samples
         for name, parameter in trainer.generator.named_parameters():
             own = torch.from_numpy(noise[at : at + parameter.numel()]).view_as(parameter).to(parameter.device)
-            parameter.grad = (sums[name] + s.sigma * s.clip * own) / expected
+            parameter.grad = rounded(sums[name] + s.sigma * s.clip * own, GRID * s.sigma * s.clip) / expected
             at += parameter.numel()
         self.optimiser.step()
         return {"lr_generator": torch.tensor(self.optimiser.param_groups[0]["lr"])}
+
+
+def rounded(noisy: Tensor, grid: float) -> Tensor:
+    """To whole multiples of `grid`: the last bits of a sum of something and noise would tell what was there (Mironov
+    2012)."""
+    return torch.round(noisy / grid) * grid
 
 
 def _no_loss(rng: torch.Generator) -> Tensor:

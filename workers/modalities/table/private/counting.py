@@ -1,7 +1,8 @@
 """Counts of rows with Gaussian noise. Knows arrays and noise; nothing of columns.
 
-Neighbouring tables differ by one row that is there or not. A row adds one to at most one count of a histogram, so m
-histograms that are asked together change by at most sqrt(m) in Euclidean norm: one Gaussian mechanism."""
+Neighbouring tables have as many rows; in one of them a row is blank and counts nowhere. A row adds one to at most one
+count of a histogram, so m histograms that are asked together change by at most sqrt(m) in Euclidean norm: one Gaussian
+mechanism."""
 
 from __future__ import annotations
 
@@ -44,6 +45,7 @@ class Counter:
     rng: np.random.Generator  # of noise that nobody else knows
     delta: float  # the chance that any key of too few rows is told, in all rounds together
     asked: int  # histograms with keys that are not public, in all rounds together
+    sigma: float = 0.0  # of all rounds together, as one mechanism: no more may be asked
     rounds: list[float] = field(default_factory=list)
     hidden: int = 0  # of `asked`, so far
 
@@ -51,15 +53,26 @@ class Counter:
         """The same with noise; `sigma` is the noise multiplier of all of them together."""
         if not histograms:
             return []
-        self.rounds.append(sigma)
+        self._spend(sigma)
         self.hidden += sum(not one.public for one in histograms)
         if self.hidden > self.asked:
             raise RuntimeError("more histograms were asked for than delta was divided by")
         scale = sigma * np.sqrt(len(histograms))
         return [self._noisy(one, scale) for one in histograms]
 
+    def measure(self, values: Floats, sigma: float) -> Floats:
+        """The same with noise, as whole numbers. A row changes each of these by one at most."""
+        self._spend(sigma)
+        return np.rint(values + self.rng.normal(0.0, sigma * np.sqrt(max(1, len(values))), len(values)))
+
+    def _spend(self, sigma: float) -> None:
+        self.rounds.append(sigma)
+        if sum(one**-2 for one in self.rounds) * self.sigma**2 > 1 + 1e-9:
+            raise RuntimeError("more was asked for than the statistics may spend")
+
     def _noisy(self, one: Histogram, scale: float) -> Histogram:
-        counts = one.counts + self.rng.normal(0.0, scale, len(one.counts))
+        """Counts stay whole: the last bits of a sum of a count and noise would tell the count (Mironov 2012)."""
+        counts = one.counts + np.rint(self.rng.normal(0.0, scale, len(one.counts)))
         if one.public:
             return Histogram(one.keys, counts, noise=scale)
         kept = counts > self.threshold(scale)

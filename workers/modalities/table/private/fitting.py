@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from service.errors import Rejected
 from workers.modalities.table import relations
 from workers.modalities.table.codec import AFRESH, MOMENTS, Codec, Presence, _impossible, _level_limit, _places
-from workers.modalities.table.fields import Column, Field, Floats, Ints
+from workers.modalities.table.fields import Bools, Column, Field, Floats, Ints, missing
 from workers.modalities.table.guiding import Guiding
 from workers.modalities.table.levels import Levels
 from workers.modalities.table.networks import Start
@@ -77,9 +78,9 @@ class Statistics:
 
 def hidden_keys(columns: Sequence[Column], constraints: Sequence[Any]) -> int:
     """How many histograms can be asked for whose keys are not public."""
-    each = {"date": 1, "datetime": 3}
+    each = {"date": 1, "datetime": 3} | dict.fromkeys(AFRESH, 1)
     learned = [column for column in columns if column["type"] not in AFRESH]
-    asked = sum(1 if "levels" in column else each.get(column["type"], 2) for column in learned)
+    asked = sum(1 if "levels" in column else each.get(column["type"], 2) for column in columns)
     free = 3 * len(learned)  # what rules leave of a column may be of another type
     return asked + free + len(constraints) if constraints else asked
 
@@ -95,8 +96,9 @@ def fit(
     """Of training rows in storage types. `rng` is as secret as the noise: it deals out values that are not told."""
     rows = table.num_rows
     arrays = {name: table[name].combine_chunks() for name in table.column_names}
-    readers = _readers(columns, arrays, max_levels)
+    readers = _readers(columns, arrays, rows)
     statistics.read(readers, rows, TWICE if constraints else 1.0)
+    _limit(readers, max_levels)
     sought = [reader for reader in readers if not isinstance(reader, PresenceReader)]
     if sought and all(reader.field() is None for reader in sought):
         raise Rejected(
@@ -111,9 +113,10 @@ def fit(
     free = structure.forward(table.select([c["name"] for c in learned]), rng) if constraints else table
     fresh = [column for column in structure.columns if column["name"] not in told]
     made = {column["name"]: free[column["name"]].combine_chunks() for column in fresh}
-    more = _readers(fresh, made, max_levels)
+    more = _readers(fresh, made, rows)
     if more:
         statistics.read(more, rows, TWICE)
+        _limit([*readers, *more], max_levels)
     left = {column["name"] for column in structure.columns}
     readers = [r for r in readers if isinstance(r, PresenceReader) or left & {e["name"] for e in r.entries()}]
     return _fitted(known, structure, [*readers, *more], arrays | made, statistics, rng)
@@ -152,14 +155,26 @@ def _together(
     sigma = statistics.part(COLUMNS * COMBINED)
     out: dict[str, pa.Array] = {}
     for names, one, found in zip(groups, counted, statistics.counter.ask(asked, sigma), strict=True):
-        if not len(found.keys):
+        some = _known(one.take(pa.array(found.keys)), [c for c in columns if c["name"] in names])
+        if not some.any():
             raise Rejected(
                 "privacy_hides_combinations",
                 f"Too few rows share a combination of {', '.join(names)} for any to be told under this epsilon.",
             )
-        rows = found.keys[drawn(found.counts, MADE_UP, rng)]
+        rows = found.keys[some][drawn(found.counts[some], MADE_UP, rng)]
         out |= {name: one[name].combine_chunks().take(pa.array(rows)) for name in names}
     return out
+
+
+def _known(combinations: pa.Table, columns: Sequence[Column]) -> Bools:
+    """Those of which each level was told, too."""
+    good = np.ones(len(combinations), bool)
+    for column in columns:
+        if "levels" in column:
+            array = combinations[column["name"]].combine_chunks()
+            levels = pa.array([*column["levels"], *[None] * column["nullable"]], array.type)
+            good &= pc.is_in(array, levels).to_numpy(zero_copy_only=False)
+    return good
 
 
 def _fitted(
@@ -207,26 +222,32 @@ def _nothing(columns: list[Column], structure: Structure, arrays: Mapping[str, p
     return Fitted(codec, np.zeros((rows, 1), np.int64), start, [np.ones(1)], {})
 
 
-def _readers(columns: Sequence[Column], arrays: Mapping[str, pa.Array], max_levels: int) -> list[Reader]:
+def _readers(columns: Sequence[Column], arrays: Mapping[str, pa.Array], rows: int) -> list[Reader]:
     learned = [column for column in columns if column["type"] not in AFRESH]
-    limit = _level_limit([column for column in learned if "levels" in column], max_levels)
     pairs = _places(learned)
     second = {b["name"] for _, b in pairs.values()}
     out: list[Reader] = []
     for column in columns:
         name = column["name"]
         if column["type"] in AFRESH:
-            if column["nullable"] and name in arrays:
-                out.append(PresenceReader(column, arrays[name]))
+            out.append(PresenceReader(column, missing(arrays[name]) if name in arrays else np.zeros(rows, bool)))
         elif name in pairs:
             out.append(PlaceReader(pairs[name], [arrays[one["name"]] for one in pairs[name]]))
         elif "levels" in column:
-            out.append(LevelsReader(column, arrays[name], limit))
+            out.append(LevelsReader(column, arrays[name]))
         elif name not in second:
             out.append(
                 MomentReader(column, arrays[name]) if column["type"] in MOMENTS else NumberReader(column, arrays[name])
             )
     return out
+
+
+def _limit(readers: Sequence[Reader], max_levels: int) -> None:
+    """How many levels are drawn in one step, by those that were told."""
+    leveled = [reader for reader in readers if isinstance(reader, LevelsReader)]
+    limit = _level_limit([{"levels": reader.found} for reader in leveled], max_levels)
+    for reader in leveled:
+        reader.limit = limit
 
 
 def encoded(one: Field, arrays: Sequence[pa.Array], rng: np.random.Generator) -> Ints:

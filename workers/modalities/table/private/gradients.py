@@ -20,11 +20,12 @@ def clipped(network: Generator, codes: Tensor, fixed: Tensor, clip: float) -> tu
         taps, into = _taps(network, codes, fixed)
         slopes = torch.autograd.grad(taps[0], taps[1:])
     norms = _norms(network, slopes, into)
-    scale = torch.where(norms.isfinite(), (clip / norms.clamp_min(1e-12)).clamp_max(1.0), 0.0)
-    return _sums(network, codes, [s * scale.view(_along(i, s)) for i, s in enumerate(slopes)], into), norms
+    scale = (clip / norms.clamp_min(1e-12)).clamp_max(1.0)
+    scaled = [torch.where(norms.isfinite().view(_along(i)), s * scale.view(_along(i)), 0) for i, s in enumerate(slopes)]
+    return _sums(network, codes, scaled, into), norms
 
 
-def _along(place: int, slope: Tensor) -> tuple[int, ...]:
+def _along(place: int) -> tuple[int, ...]:
     """Rows come first in the embeddings' slopes, second in all others."""
     return (-1, 1, 1) if place == 0 else (1, -1, 1)
 

@@ -72,7 +72,7 @@ class Measured:
     def _read_coarse(self, found: Sequence[Histogram], scale: float, rows: int) -> None:
         coarse = found[0]
         at = coarse.keys == MISSING
-        self.hole = bool(at.any()) and bool(self.column.get("nullable", True))
+        self.hole = bool(at.any())
         self.gone = float(coarse.counts[at].sum()) if self.hole else 0.0
         spikes = found[1] if self.spiky else Histogram(np.zeros(0), np.zeros(0))
         order = np.argsort(spikes.keys)

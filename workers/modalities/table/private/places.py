@@ -10,14 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from workers.modalities.table.fields import Column, Floats, Ints
-from workers.modalities.table.numbers import as_floats, decimals_of
+from workers.modalities.table.numbers import Quantiles, as_floats, decimals_of
 from workers.modalities.table.places import PATTERNS, Place, _descend
 from workers.modalities.table.private.counting import Histogram, simplex
 from workers.modalities.table.private.numbers import ROUNDS, Measured
-from workers.modalities.table.private.readers import cleansed, drawn
+from workers.modalities.table.private.readers import SURE, cleansed, drawn
 
 LEAF_ROWS = 8.0  # standard deviations of the noise that a leaf should hold
 MOST_HALVINGS = 8
+MIDDLE, TRIED = (0.35, 0.65), 31  # of a range, in which it is cut, and the ranks that are looked at
 SPARSE = 0.03  # share of a leaf's rows below which a piece of a side does not widen its box
 
 
@@ -62,26 +63,29 @@ class PlaceReader:
             self.leaves = simplex(found[0].counts, self.patterns[0])
             return
         if round_ == 0:
-            self.patterns = np.maximum(found[0].counts, 0.0)
+            sure = found[0].counts > [0.0, *[SURE * found[0].noise] * len(PATTERNS)]
+            self.patterns = np.where(sure, found[0].counts, 0.0)
         for side, one in zip(self.sides, found[-2:], strict=True):
             side.hear(round_, [one], scale, round(self.patterns[0]))
         if round_ == ROUNDS - 1:
             self._halve(scale)
 
     def _halve(self, scale: float) -> None:
-        """Cuts at quantiles of the two sides, each through the whole of the other."""
+        """Cuts near the medians of the two sides, each through the whole of the other."""
         most = np.log2(max(self.patterns[0] / (LEAF_ROWS * max(scale, 1e-9)), 1.0))
         self.depth = 2 * int(np.clip(most // 2, 1, MOST_HALVINGS // 2))
         tables = [side.quantiles() for side in self.sides]
-        self.cuts = np.full(2**self.depth - 1, np.inf)
+        self.cuts, ranks = np.full(2**self.depth - 1, np.inf), np.zeros(2**self.depth - 1)
         for level in range(self.depth):
-            axis, turn = level % 2, level // 2
+            axis = level % 2
             for node in range(2**level):  # nodes, not rows
-                path = [(node >> (level - 1 - i)) & 1 for i in range(level)]
-                own = path[axis::2][:turn]
-                low = sum(bit / 2 ** (i + 1) for i, bit in enumerate(own))
-                rank = low + 1 / 2 ** (turn + 1)
-                self.cuts[2**level - 1 + node] = tables[axis].draw(np.array([rank]))[0]
+                low, high = 0.0, 1.0
+                for above in range(axis, level, 2):
+                    rank = ranks[2**above - 1 + (node >> (level - above))]
+                    right = (node >> (level - above - 1)) & 1
+                    low, high = (rank, high) if right else (low, rank)
+                at = 2**level - 1 + node
+                ranks[at], self.cuts[at] = _cut(tables[axis], low, high)
 
     def entries(self) -> list[Column]:
         out = []
@@ -118,8 +122,7 @@ class PlaceReader:
         return np.where(none, first.min(), start), np.where(none, last.max(), stop)
 
     def _gaps(self) -> list[int]:
-        possible = [any(c["nullable"] for c, gone in zip(self.pair, p, strict=True) if gone) for p in PATTERNS]
-        return [i for i, yes in enumerate(possible) if yes and self.patterns[1 + i] > 0]
+        return [i for i in range(len(PATTERNS)) if self.patterns[1 + i] > 0]
 
     def _both(self) -> Floats:
         """Shares (first codes, second codes)."""
@@ -139,3 +142,11 @@ class PlaceReader:
         both = self._both()
         leaf = drawn(both.ravel(), n, rng)
         return np.stack([leaf // both.shape[1], leaf % both.shape[1]], 1)
+
+
+def _cut(table: Quantiles, low: float, high: float) -> tuple[float, float]:
+    """Rank and value of a cut between two ranks: in the widest gap near the middle, so that no leaf spans a gap."""
+    ranks = low + np.linspace(*MIDDLE, TRIED) * (high - low)
+    values = table.draw(ranks)
+    widest = int(np.argmax(np.diff(values)))
+    return float(ranks[widest : widest + 2].mean()), float(values[widest : widest + 2].mean())

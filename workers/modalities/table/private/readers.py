@@ -7,14 +7,19 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from workers.modalities.table import axes
 from workers.modalities.table.codec import Presence
-from workers.modalities.table.fields import Column, Field, Floats, Ints, missing
+from workers.modalities.table.fields import Bools, Column, Field, Floats, Ints
+from workers.modalities.table.infer import least_rows
 from workers.modalities.table.levels import Levels
 from workers.modalities.table.numbers import as_floats, decimals_of
 from workers.modalities.table.private.counting import Histogram
 from workers.modalities.table.private.numbers import ROUNDS, Measured, shares
+from workers.modalities.table.telling import telling
+
+SURE = 4.0  # standard deviations of the noise above which public keys such as a gap are believed to have rows
 
 
 class Reader(Protocol):
@@ -52,40 +57,56 @@ def drawn(share: Floats, n: int, rng: np.random.Generator) -> Ints:
 
 @dataclass
 class LevelsReader:
-    """A category, or a constant as a category of one level. True and false are nobody's secret: they always stay."""
+    """A category, or a number of few values. Its levels are counted in the rows: those of the schema are the ones that
+    so many rows have, and that depends on each of these. True and false are nobody's secret: they always stay."""
 
     column: Column
     array: pa.Array
-    limit: int
     rounds: ClassVar[int] = 1
-    found: list[int] = field(init=False, default_factory=list)  # positions of levels that enough rows have
+    limit: int = field(init=False, default=2)  # levels that are drawn in one step
+    found: list[Any] = field(init=False, default_factory=list)  # levels that enough rows have
     counts: list[float] = field(init=False, default_factory=list)
     gone: float = field(init=False, default=0.0)  # rows in which it is missing
     rows: int = field(init=False, default=1)
 
+    def __post_init__(self) -> None:
+        told = pc.value_counts(self.array.drop_null())
+        values = told.field(0).to_pylist()
+        order = sorted(range(len(values)), key=lambda i: (values[i] != values[i], values[i]))
+        self.values = [values[i] for i in order]
+        self.held = told.field(1).to_numpy()[order].astype(float)
+        if pa.types.is_boolean(self.array.type):
+            held = dict(zip(self.values, self.held, strict=True))
+            self.values, self.held = [False, True], np.array([held.get(False, 0.0), held.get(True, 0.0)])
+
     def ask(self, round_: int) -> list[Histogram]:
         if round_:
             return []
-        full = Levels(self.column, [], [], 0)
-        places = full._positions(self.array)
-        places = np.where(places == full.universe, -1, places)
-        if self.column["type"] == "boolean":
-            return [Histogram.over(places, full.universe)]
-        return [Histogram.of(places[places >= 0])]
+        public = pa.types.is_boolean(self.array.type)
+        counts = np.append(self.held, float(self.array.null_count))
+        some = np.flatnonzero(counts > 0) if not public else np.arange(len(counts))
+        return [Histogram(some, counts[some], public)]
 
     def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
+        """As many rows as its user wants must share a level, as far as the noise lets that be seen."""
         self.rows = rows
         places, counts = found[0].keys.astype(int), np.maximum(found[0].counts, 1.0)
-        null = places == len(self.column["levels"])
-        self.gone = float(counts[null].sum())
-        order = np.argsort(-counts[~null], kind="stable")
-        self.found, self.counts = places[~null][order].tolist(), counts[~null][order].tolist()
+        null = places == len(self.values)
+        self.gone = float(counts[null & (counts > SURE * found[0].noise)].sum())
+        least = 1 if found[0].public else least_rows(self.column)
+        apart = telling(self.values[i] for i in places[~null])
+        good = [
+            i for i in np.flatnonzero(~null & (counts >= least))
+            if self.values[places[i]] not in apart and self.values[places[i]] == self.values[places[i]]
+        ]  # fmt: skip
+        order = sorted(good, key=lambda i: -counts[i])
+        self.found, self.counts = [self.values[places[i]] for i in order], [float(counts[i]) for i in order]
 
     def entries(self) -> list[Column]:
         if not self.found:
             why = "Too few rows share a value to be told under differential privacy."
             return [cleansed(self.column, 1.0, why, type="constant", value=None, nullable=True)]
-        levels = [self.column["levels"][i] for i in self.found]
+        levels = self.found
         more: Column = {"levels": levels, "nullable": self.gone > 0}
         if "minimum" in self.column:
             more |= {"minimum": min(levels), "maximum": max(levels)}
@@ -170,22 +191,27 @@ class NumberReader:
 
 @dataclass
 class PresenceReader:
-    """Keys, texts, personal values: how often they are missing, if they may be."""
+    """Keys, texts, constants, personal values: how often they are there, and how often they are missing."""
 
     column: Column
-    array: pa.Array
+    gone_at: Bools  # rows in which it is missing
     rounds: ClassVar[int] = 1
     gone: float = field(init=False, default=0.0)
+    told: bool = field(init=False, default=False)  # whether enough rows have a value
     rows: int = field(init=False, default=1)
 
     def ask(self, round_: int) -> list[Histogram]:
-        return [] if round_ else [Histogram.over(missing(self.array).astype(np.int64) - 1, 1)]
+        return [] if round_ else [Histogram.of(self.gone_at.astype(np.int64))]
 
     def hear(self, round_: int, found: list[Histogram], scale: float, rows: int) -> None:
-        self.rows, self.gone = rows, max(float(found[0].counts[0]), 0.0)
+        counts = dict(zip(found[0].keys.tolist(), found[0].counts.tolist(), strict=True))
+        self.rows, self.told, self.gone = rows, 0 in counts, float(counts.get(1, 0.0))
 
     def entries(self) -> list[Column]:
-        return [cleansed(self.column, self.gone / self.rows, AFRESH_WHY)]
+        if self.column["type"] == "constant" and not self.told:
+            why = "Too few rows have a value for it to be told under differential privacy."
+            return [cleansed(self.column, 1.0, why, value=None, nullable=True)]
+        return [cleansed(self.column, self.gone / self.rows, AFRESH_WHY, nullable=self.gone > 0)]
 
     def field(self) -> Presence | None:
         return Presence(self.entries()[0]) if self.gone else None

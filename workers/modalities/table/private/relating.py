@@ -43,8 +43,7 @@ def strengths(codes: Ints, shares: Sequence[Floats], counter: Counter, sigma: fl
         distances[place] = np.abs(joint(codes[:, i], codes[:, j], sizes[i], sizes[j]) - expected).sum()
         chance[place] = (np.sqrt(2 / np.pi * np.minimum(expected, n))).sum()
     scale = sigma * np.sqrt(len(pairs))
-    counter.rounds.append(sigma)
-    noisy = distances + counter.rng.normal(0.0, scale, len(pairs))
+    noisy = counter.measure(distances, sigma)
     for (i, j), found in zip(pairs, np.maximum(noisy - np.minimum(chance, n), 0), strict=True):
         out[i, j] = out[j, i] = found
     return out, scale

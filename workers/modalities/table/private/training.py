@@ -23,6 +23,7 @@ from workers.engine.checkpoints import Unusable
 from workers.engine.private import STATISTICS, PrivateSettings, PrivateStart, stream
 from workers.engine.trainer import Settings, Trainer
 from workers.modalities import Dataset, Json, Preparing, unheard
+from workers.modalities.table import metrics
 from workers.modalities.table.networks import Discriminator, Generator, Shape
 from workers.modalities.table.private.counting import Counter
 from workers.modalities.table.private.fitting import Fitted, Statistics, fit, hidden_keys
@@ -32,7 +33,7 @@ from workers.modalities.table.rows import available, read_rows
 from workers.modalities.table.sampler import TableSampler
 from workers.modalities.table.sampling import rule_tables
 from workers.modalities.table.spec import Privacy, TableConfig
-from workers.modalities.table.training import MIN_ROWS, TableTraining, build
+from workers.modalities.table.training import JUDGED_ROWS, MIN_ROWS, TableTraining, build
 
 DELTA, POWER = 1e-5, 1.1  # delta is DELTA, or rows ** -POWER where that is less, unless it is said
 THRESHOLDS = 0.1  # share of delta that hides keys of too few rows
@@ -40,6 +41,7 @@ STATISTICS_SHARE = 0.5  # of the budget, as 1 / sigma^2; measured, see docs/deci
 STEPS = {"draft": 100, "standard": 300, "best": 600}
 RATE, LEAST_BATCH, MOST_BATCH = 0.1, 64, 4_096  # of the rows that are in a step's batch, on average
 WIDTH = 32  # fewer weights, less noise
+AT_ONCE = 100_000  # codes whose gradients are worked out together: memory does not grow with the batch
 FIXED_SHARE = 0.5  # of the rows have some codes fixed, as a condition would
 RAKED, RAKED_LAST = 8, 4  # rounds before the steps and after them
 
@@ -168,10 +170,11 @@ class PrivateTraining(TableTraining):
         rng, rows = stream(secret, STATISTICS), self.train.num_rows
         rules = [rule.model_dump() for rule in self.config.constraints]
         columns = list(self.schema["columns"])
-        counter = Counter(rng, self.budget.hiding, hidden_keys(columns, rules))
+        counter = Counter(rng, self.budget.hiding, hidden_keys(columns, rules), self.budget.statistics)
         statistics = Statistics(counter, self.budget.statistics)
         self.fitted = fit(columns, self.train, rules, self.config.max_levels, statistics, stream(secret, STATISTICS, 1))
-        self.rounds = [Gaussian(sigma) for sigma in counter.rounds]
+        # Whether or not all of it was asked for: what was depends on answers, and what is charged must not.
+        self.rounds = [Gaussian(self.budget.statistics)]
         self.codec, self.codes = self.fitted.codec, torch.from_numpy(self.fitted.codes)
         self.settings = self._settings(rows)
         self.shape = _shape(self.fitted, self.config.width or WIDTH)
@@ -197,8 +200,11 @@ class PrivateTraining(TableTraining):
         codes = self.codes[rows]
         share = rng.random((len(rows), 1)) * (rng.random((len(rows), 1)) < FIXED_SHARE)
         fixed = torch.from_numpy((rng.random(codes.shape) < share).astype(np.float32))
-        network = self.trainer.generator
-        sums, _ = clipped(network, codes.to(self.device), fixed.to(self.device), clip)  # type: ignore[arg-type]
+        network, sums = self.trainer.generator, dict[str, Tensor]()
+        size = max(1, AT_ONCE // max(1, codes.shape[1]))
+        for some, given in zip(torch.split(codes, size), torch.split(fixed, size), strict=True):
+            part, _ = clipped(network, some.to(self.device), given.to(self.device), clip)  # type: ignore[arg-type]
+            sums = {name: sums[name] + value for name, value in part.items()} if sums else part
         return sums
 
     def _rake(self, network: Generator, pairs: dict[tuple[int, int], np.ndarray], rounds: int) -> None:
@@ -229,13 +235,25 @@ class PrivateTraining(TableTraining):
         head = {"modality": "table", **made, "rows": used, "privacy": self.spent(), "structure": rules}
         return head | figures
 
+    def _figures(self, sampler: TableSampler) -> tuple[int, dict[str, Any]]:
+        """Against the rows that were set aside at the upload. None looks at a training row: it would not be accounted
+        for."""
+        if self.holdout.num_rows < metrics.ENOUGH:
+            return 0, {"verdict": f"Fewer than {metrics.ENOUGH} rows were set aside, so the model was not judged."}
+        most = self.codec.structure.capacity
+        synthetic = sampler.table(0, min(JUDGED_ROWS, most or JUDGED_ROWS), self.config.seed + 1, {})
+        figures = metrics.report(self.holdout, None, synthetic, self.codec.columns, self.config.seed)
+        verdict = str(figures["verdict"]).partition(";")[0]
+        told = {"verdict": f"{verdict}; how private it is was not measured but is proven, see privacy."}
+        return synthetic.num_rows, figures | told | {"compared_with": "holdout rows"}
+
     def spent(self) -> dict[str, Any]:
         """What the model has told of any one training row."""
         s = self.settings
         done = Gaussian(s.sigma, s.rate, self.trainer.step)
         return {
             "mechanism": "statistics with Gaussian noise, then DP-SGD on the generator's likelihood",
-            "unit": "one training row, there or not",
+            "unit": "one training row, as it is or blank",
             "epsilon": self.budget.epsilon,
             "delta": self.budget.delta,
             "epsilon_spent": accounting.epsilon([*self.rounds, done], self.budget.noise),
@@ -246,9 +264,9 @@ class PrivateTraining(TableTraining):
             "steps": self.trainer.step,
             "accountant": accounting.NAME,
             "noise": "follows from the public seed" if self.privacy.reproducible else "from a secret of the run",
-            "covers": "the model's generator, codec, config and samples, and whatever is generated by it",
-            "does_not_cover": "this report's figures about real rows, the dataset's schema and profile, the number of "
-            "rows, the columns' types and formats",
+            "covers": "every file of the model, this report among them, and whatever is generated by it",
+            "does_not_cover": "the rows that were set aside at the upload, with which this report compares; the "
+            "dataset's schema and profile; the number of rows; the columns' types and formats",
         }
 
 
