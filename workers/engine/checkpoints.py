@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from workers.engine.trainer import Trainer
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # that Adam keeps of each parameter, beside the number of its steps
+STEP = torch.tensor(0.0)
 
 
 class Unusable(Exception):
@@ -72,35 +76,88 @@ def state(trainer: Trainer) -> State:
 
 
 def restore(trainer: Trainer, saved: State) -> None:
-    """Put `saved` into the trainer. Raises Unusable if it does not fit."""
+    """Put `saved` into the trainer. Raises Unusable if it does not fit; the trainer is then as it was."""
     try:
-        for name, module in _modules(trainer).items():
-            mark = f"{name}."
-            module.load_state_dict({k.removeprefix(mark): v for k, v in saved.tensors.items() if k.startswith(mark)})
-        for name, optimiser in _optimisers(trainer).items():
-            moments: dict[int, dict[str, Tensor]] = {}
-            for key, value in saved.tensors.items():
-                if key.startswith(f"{name}."):
-                    _, index, moment = key.split(".")
-                    moments.setdefault(int(index), {})[moment] = value.clone()
-            optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-        trainer.rng.set_state(saved.tensors["rng"].cpu())
-        trainer.step = int(saved.numbers["step"])
-        trainer.lead, trainer.lr_share = float(saved.numbers["lead"]), float(saved.numbers["lr_share"])
-        trainer.guard.strikes = int(saved.numbers["strikes"])
-        _restore_best(trainer, saved)
-    except (RuntimeError, KeyError, ValueError) as error:
+        _refuse_misfit(trainer, saved.tensors)
+        numbers = _Numbers.of(trainer, saved.numbers)
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise Unusable(f"The checkpoint does not fit: {error}") from error
+    for name, module in _modules(trainer).items():
+        module.load_state_dict(_below(f"{name}.", saved.tensors))
+    for name, optimiser in _optimisers(trainer).items():
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below(f"{name}.", saved.tensors).items():
+            index, moment = key.split(".")
+            moments.setdefault(int(index), {})[moment] = value.clone()
+        optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    trainer.rng.set_state(saved.tensors["rng"].cpu())
+    trainer.best.tensors = {key: value.clone() for key, value in _below("best.", saved.tensors).items()}
+    numbers.put_into(trainer)
 
 
-def _restore_best(trainer: Trainer, saved: State) -> None:
-    mark = "best."
-    trainer.best.tensors = {k.removeprefix(mark): v.clone() for k, v in saved.tensors.items() if k.startswith(mark)}
-    if saved.numbers["best"] is not None:
-        trainer.best.score, trainer.best.step = float(saved.numbers["best"][0]), int(saved.numbers["best"][1])
-    if trainer.warm_start is not None:
-        warm = trainer.warm_start
-        warm.patience_left, warm.cuts, warm.over = saved.numbers["warm"]
+def _below(mark: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(mark): value for name, value in tensors.items() if name.startswith(mark)}
+
+
+def _refuse_misfit(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError unless each tensor is one of the trainer's, of its shape and type, and none is left out."""
+    own = {f"{name}.{key}": value for name, module in _modules(trainer).items() for key, value in _state(module)}
+    own["rng"] = trainer.rng.get_state()
+    if any(name.startswith("best.") for name in tensors):
+        own |= {f"best.{key}": value for key, value in _state(trainer.ema)}
+    for name, optimiser in _optimisers(trainer).items():
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        for index in {key.split(".")[0] for key in _below(f"{name}.", tensors)}:
+            like = parameters[int(index)]
+            own |= {f"{name}.{index}.{moment}": like for moment in MOMENTS} | {f"{name}.{index}.step": STEP}
+    for name in own.keys() ^ tensors.keys():
+        raise ValueError(f"{name} is {'missing' if name in own else 'unknown'}")
+    for name, value in tensors.items():
+        if (value.shape, value.dtype) != (own[name].shape, own[name].dtype):
+            raise ValueError(f"{name} is {value.dtype} of shape {tuple(value.shape)}")
+    torch.Generator().set_state(tensors["rng"].cpu())  # raises RuntimeError for what is no state
+
+
+def _state(module: torch.nn.Module) -> Iterable[tuple[str, Tensor]]:
+    return module.state_dict().items()
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What is no tensor, read before anything is changed."""
+
+    step: int
+    lead: float
+    lr_share: float
+    strikes: int
+    best: tuple[float, int] | None
+    warm: tuple[int, int, bool] | None
+
+    @classmethod
+    def of(cls, trainer: Trainer, saved: Mapping[str, Any]) -> _Numbers:
+        """Raises KeyError, TypeError, ValueError for what is not there or no number."""
+        best, warm = saved["best"], saved["warm"]
+        if (warm is None) != (trainer.warm_start is None):
+            raise ValueError("only one of the two runs has a warm start")
+        out = cls(
+            int(saved["step"]),
+            float(saved["lead"]),
+            float(saved["lr_share"]),
+            int(saved["strikes"]),
+            None if best is None else (float(best[0]), int(best[1])),
+            None if warm is None else (int(warm[0]), int(warm[1]), bool(warm[2])),
+        )
+        if not 0 <= out.step <= trainer.steps:
+            raise ValueError(f"it is of step {out.step}, and the run has {trainer.steps}")
+        return out
+
+    def put_into(self, trainer: Trainer) -> None:
+        trainer.step, trainer.lead, trainer.lr_share = self.step, self.lead, self.lr_share
+        trainer.guard.strikes = self.strikes
+        trainer.best.score, trainer.best.step = self.best or (inf, 0)
+        if trainer.warm_start is not None and self.warm is not None:
+            warm = trainer.warm_start
+            warm.patience_left, warm.cuts, warm.over = self.warm
 
 
 def save(trainer: Trainer, path: Path) -> None:
@@ -118,6 +175,6 @@ def load(trainer: Trainer, path: Path) -> None:
         with safetensors.safe_open(path, framework="pt", device=trainer.device) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             numbers = json.loads((file.metadata() or {})["mintage"])
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise Unusable(f"The checkpoint cannot be read: {error}") from error
     restore(trainer, State(tensors, numbers))

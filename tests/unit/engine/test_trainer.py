@@ -1,13 +1,17 @@
 """The trainer on toy data whose answer is known."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from workers.engine import checkpoints
 from workers.engine.batch import Batch
 from workers.engine.checkpoints import Unusable
 from workers.engine.losses import exact_penalty, finite_penalty, pairing_loss
@@ -102,6 +106,63 @@ def test_a_torn_checkpoint_is_refused_in_words(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(Unusable):
         run.load(path)
+
+
+def altered(path: Path, change: str) -> None:
+    """The checkpoint with one thing in it that does not fit."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        numbers = json.loads(file.metadata()["mintage"])
+    last = "discriminator.body.4.bias"
+    match change:
+        case "shape":
+            tensors[last] = torch.zeros(2)
+        case "dtype":
+            tensors[last] = tensors[last].double()
+        case "missing":
+            del tensors[last]
+        case "unknown":
+            tensors["discriminator.body.9.bias"] = torch.zeros(1)
+        case "moment":
+            tensors["optimiser_d.3.exp_avg"] = torch.zeros(7)
+        case "half a moment":
+            del tensors["optimiser_g.1.exp_avg_sq"]
+        case "parameter":
+            tensors["optimiser_g.99.step"] = torch.tensor(1.0)
+        case "rng":
+            tensors["rng"] = torch.zeros(16, dtype=torch.uint8)
+        case "number":
+            numbers["step"] = None
+        case "no number":
+            del numbers["lead"]
+        case "best":
+            numbers["best"] = 3
+        case "steps":
+            numbers["step"] = 10**6
+        case "warm":
+            numbers["warm"] = [1, 1, True]
+    save_file(tensors, path, metadata={"mintage": json.dumps(None if change == "list" else numbers)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["shape", "dtype", "missing", "unknown", "moment", "half a moment", "parameter", "rng", "number", "no number",
+     "best", "steps", "warm", "list"],
+)  # fmt: skip
+def test_of_a_checkpoint_that_does_not_fit_nothing_is_loaded(tmp_path: Path, change: str) -> None:
+    settings, path = replace(SETTINGS, steps=12), tmp_path / "c.safetensors"
+    first = trainer(settings)
+    finish(first)
+    first.save(path)
+    altered(path, change)
+    run = trainer(settings, seed=7)
+    before = checkpoints.state(run).copy()
+    with pytest.raises(Unusable):
+        run.load(path)
+    after = checkpoints.state(run)
+    assert before.numbers == after.numbers
+    assert before.tensors.keys() == after.tensors.keys()
+    assert all(torch.equal(value, after.tensors[name]) for name, value in before.tensors.items())
 
 
 def test_a_batch_of_nan_is_survived_and_the_learning_rate_halved() -> None:
