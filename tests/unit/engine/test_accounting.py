@@ -47,3 +47,21 @@ def test_the_noise_of_steps_spends_what_is_left_and_no_more() -> None:
     assert 1.99 < epsilon([*before, Gaussian(sigma, 0.1, 100)], 1e-5) <= 2.0
     with pytest.raises(ValueError, match="spent"):
         step_sigma(0.1, 1e-5, before, 0.1, 100)
+
+
+@pytest.mark.parametrize(
+    ("whole", "sigma", "rate", "times", "delta", "other"),
+    [
+        (2.5, 4.0, 0.1, 300, 8e-6, 2.4756),
+        (7.0, 12.0, 0.1, 300, 8e-6, 0.7519),
+        (2.5, 0.8, 0.01, 600, 1e-5, 2.9931),
+        (5.0, 2.0, 0.5, 100, 1e-4, 12.7452),
+        (0.6, 0.5, 0.05, 50, 1e-5, 16.5843),
+    ],
+)
+def test_another_accountant_says_the_same(
+    whole: float, sigma: float, rate: float, times: int, delta: float, other: float
+) -> None:
+    """Google's dp_accounting 0.6 (privacy loss distributions, both directions, a row there or not)."""
+    ours = epsilon([Gaussian(whole), Gaussian(sigma, rate, times)], delta)
+    assert other <= ours < other + 0.02

@@ -333,39 +333,6 @@ def test_a_secret_has_more_to_guess_than_a_seed() -> None:
     assert noise[0].tolist() == noise[1].tolist() != noise[2].tolist()
 
 
-# -- an attacker --------------------------------------------------------------------------------------------------
-
-
-def attack(training: Training, members: Tensor, others: Tensor) -> float:
-    """AUC of telling members by how likely the model finds them."""
-    with torch.no_grad():
-        a, b = (training.trainer.generator.likelihood(codes).sum(1) for codes in (members, others))  # type: ignore[operator]
-    return float((a[:, None] < b[None]).float().mean() + 0.5 * (a[:, None] == b[None]).float().mean())
-
-
-def test_an_attacker_tells_members_of_a_model_but_hardly_of_a_private_one(tmp_path: Path) -> None:
-    n, rng = 600, np.random.default_rng(11)  # of its own: whatever tests ran before, the same rows
-    columns = {f"c{i}": rng.choice(list("abcdef"), 2 * n) for i in range(12)}
-    _, dataset = ingest(tmp_path, "t.csv", csv(**{name: values[:n] for name, values in columns.items()}))
-    unseen = pa.table({name: pa.array(values[n:]) for name, values in columns.items()})
-    found = {}
-    for kind, privacy in (("open", None), ("private", {"epsilon": 1.0, "reproducible": True})):
-        fields = (
-            {"steps": 800, "width": 64, "privacy": privacy} if privacy is None else {"steps": 200, "privacy": privacy}
-        )
-        training = MODALITY.training(dataset, config(**fields), "cpu")
-        training.trainer.judge = None  # nothing stops it from knowing rows by heart
-        finished(training)
-        codec = training.codec  # type: ignore[attr-defined]
-        members, others = (
-            torch.from_numpy(codec.encode(table, np.random.default_rng(0)))
-            for table in (training.train, unseen)  # type: ignore[attr-defined]
-        )
-        found[kind] = attack(training, members, others)
-    assert found["open"] > 0.7, found
-    assert abs(found["private"] - 0.5) < 0.06, found
-
-
 # -- refusals -----------------------------------------------------------------------------------------------------
 
 
