@@ -6,6 +6,7 @@ from workers.modalities.table.structure.build import Table
 from workers.modalities.table.structure.find_identities import identities, near_identities
 from workers.modalities.table.structure.find_lookups import calendars, lookups, thresholds
 from workers.modalities.table.structure.find_orders import copies, orders
+from workers.modalities.table.structure.find_surfaces import surfaces
 from workers.modalities.table.structure.plan import ENOUGH, Plan
 from workers.modalities.table.structure.steps import Step
 
@@ -15,6 +16,6 @@ def found(table: Table, steps: list[Step], fixed: set[str]) -> list[Step]:
     if table.rows < ENOUGH:
         return steps
     plan = Plan(table, list(steps), fixed)
-    for search in (calendars, lookups, identities, thresholds, orders, copies, near_identities):
+    for search in (calendars, lookups, identities, thresholds, orders, copies, near_identities, surfaces):
         search(plan)
     return plan.steps

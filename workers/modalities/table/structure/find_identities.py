@@ -12,7 +12,7 @@ import numpy as np
 
 from workers.modalities.table.structure import regress
 from workers.modalities.table.structure.build import depends
-from workers.modalities.table.structure.grids import Floats, Grid
+from workers.modalities.table.structure.grids import Floats, Grid, Ints
 from workers.modalities.table.structure.plan import ENOUGH, Plan, few
 from workers.modalities.table.structure.predicted import Mode, Predicted
 from workers.modalities.table.structure.predictors import Curve, Linear, Power, Predictor
@@ -41,6 +41,7 @@ class Pool:
     """Columns of rows in which all are there, as they are or as logarithms."""
 
     names: list[str]
+    rows: Ints  # of the sample
     x: Floats  # (rows, columns), standardised
     natural: Floats
     mean: Floats
@@ -63,18 +64,20 @@ class Pool:
         rows = np.flatnonzero(good)
         if len(rows) < ENOUGH + 10 * len(names) or len(names) < 2:
             return None
-        natural = natural[rows[few(len(rows), LOOK)]]
+        rows = rows[few(len(rows), LOOK)]
+        natural = natural[rows]
         values = np.log(natural) if log else natural
         mean, spread = values.mean(0), values.std(0)
         keep = [i for i in range(len(names)) if spread[i] > 1e-12 * abs(mean[i])]
         names = [names[i] for i in keep]
         x = (values[:, keep] - mean[keep]) / spread[keep]
-        return cls(names, x, natural[:, keep], mean[keep], spread[keep], log) if len(names) > 1 else None
+        return cls(names, rows, x, natural[:, keep], mean[keep], spread[keep], log) if len(names) > 1 else None
 
     def without(self, name: str) -> Pool:
         keep = [i for i, other in enumerate(self.names) if other != name]
         names = [self.names[i] for i in keep]
-        return Pool(names, self.x[:, keep], self.natural[:, keep], self.mean[keep], self.spread[keep], self.log)
+        x, natural = self.x[:, keep], self.natural[:, keep]
+        return Pool(names, self.rows, x, natural, self.mean[keep], self.spread[keep], self.log)
 
 
 def identities(plan: Plan) -> None:
@@ -346,7 +349,7 @@ def _nearest(plan: Plan, pool: Pool) -> Predicted | None:
         name = pool.names[target]
         if open_[target] > PROMISING:
             return None
-        if not plan.free(name) or not _smooth(plan, name):
+        if not plan.free(name) or not smooth(plan, name):
             continue
         allowed = [i for i in range(len(pool.names)) if i != target and plan.possible(name, (pool.names[i],))]
         if not allowed:
@@ -362,14 +365,27 @@ def _nearest(plan: Plan, pool: Pool) -> Predicted | None:
     return None
 
 
-def _smooth(plan: Plan, name: str) -> bool:
+def smooth(plan: Plan, name: str) -> bool:
     """Positive nearly everywhere, with many values and no heaps."""
-    grid = plan.table.grids[name]
-    units = grid.units(plan.sample[name])
-    units = units[~np.isnan(units)]
+    return many_positive(plan, name) and not heaps(plan, name)
+
+
+def many_positive(plan: Plan, name: str) -> bool:
+    units = _there(plan, name)
     positive = len(units) and (units > 0).mean() >= CERTAIN and (units >= 0).all()
-    step = grid.step or (float(np.std(units)) / 50 if len(units) else 1.0)
-    return bool(positive) and plan.codes(name)[1] >= WIDE and not regress.heaped(units, step)
+    return bool(positive) and plan.codes(name)[1] >= WIDE
+
+
+def heaps(plan: Plan, name: str) -> bool:
+    units = _there(plan, name)
+    step = plan.table.grids[name].step or (float(np.std(units)) / 50 if len(units) else 1.0)
+    return regress.heaped(units, step)
+
+
+def _there(plan: Plan, name: str) -> Floats:
+    units = plan.table.grids[name].units(plan.sample[name])
+    there: Floats = units[~np.isnan(units)]
+    return there
 
 
 def _near_step(plan: Plan, pool: Pool, target: int, fit: regress.Fit) -> Predicted:

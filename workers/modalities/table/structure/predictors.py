@@ -101,7 +101,8 @@ def _ends(grid: Grid, given: Given, name: str) -> tuple[float, float]:
     return first, max(first, last)
 
 
-def _on_grid(values: Floats, grid: Grid, given: Given, name: str) -> Floats:
+def on_grid(values: Floats, grid: Grid, given: Given, name: str) -> Floats:
+    """Natural values moved to where the grid and what is given allow."""
     return grid.value(np.clip(grid.nearest(values), *_ends(grid, given, name)))
 
 
@@ -139,14 +140,14 @@ class Linear(Predictor):
             short = goal - self.value(columns)
             columns = {name: values + shares[name] * short for name, values in columns.items()}
         columns = {
-            name: np.where(free[name], _on_grid(v, self.grids[name], given, name), v) for name, v in columns.items()
+            name: np.where(free[name], on_grid(v, self.grids[name], given, name), v) for name, v in columns.items()
         }
         if loose:
             return columns
         for name in sorted(self.coefficients, key=lambda name: -abs(self.coefficients[name]) * self.spreads[name]):
             short = goal - self.value(columns)  # what rounding and bounds have left over
             fill = free[name] & (np.abs(short) > width / 2)
-            filled = _on_grid(columns[name] + short / self.coefficients[name], self.grids[name], given, name)
+            filled = on_grid(columns[name] + short / self.coefficients[name], self.grids[name], given, name)
             columns[name] = np.where(fill, filled, columns[name])
         return columns
 
@@ -195,7 +196,7 @@ class Power(Predictor):
         shares = _shares(self.exponents, self.spreads, free, loose)
         short = np.log(goal) - np.log(self.value(columns))
         columns = {
-            name: np.where(free[name], _on_grid(v * np.exp(shares[name] * short), self.grids[name], given, name), v)
+            name: np.where(free[name], on_grid(v * np.exp(shares[name] * short), self.grids[name], given, name), v)
             for name, v in columns.items()
         }
         if loose:
@@ -203,9 +204,7 @@ class Power(Predictor):
         for name in sorted(self.exponents, key=lambda name: -abs(self.exponents[name]) * self.spreads[name]):
             made = self.value(columns)
             fill = free[name] & (np.abs(goal - made) > width / 2)
-            filled = _on_grid(
-                columns[name] * (goal / made) ** (1 / self.exponents[name]), self.grids[name], given, name
-            )
+            filled = on_grid(columns[name] * (goal / made) ** (1 / self.exponents[name]), self.grids[name], given, name)
             columns[name] = np.where(fill, filled, columns[name])
         return columns
 
