@@ -38,6 +38,7 @@ FIXED_SHARE = 0.3  # of a batch has some columns fixed by the condition: more co
 SURE = 0.3  # share of a number's variance from which training starts from its guide, not its strongest predecessor
 WEIGHT_DECAY = 0.1
 AMPLE, MOST_DROPPED = 40_000, 0.4  # rows for which a preset's dropout is meant, and the most that fewer rows lead to
+MANY, LEAST_WIDTH = 100, 16  # variables from which on networks become narrower, down to this width
 ANCHOR = 0.05  # weight of the likelihood, in nats a row, beside the adversarial loss
 PRIOR = 2.0  # rows of prior belief in a table's log-ratios
 
@@ -102,6 +103,7 @@ class TableTraining:
         rules = [rule.model_dump() for rule in config.constraints]
         fitting = part(ahead.fitting, 0.0, 0.6)
         self.codec, codes = codecs.fit(columns, self.train, rng, config.max_levels, rules, fitting)
+        self.plan = narrowed(self.plan, config, len(self.codec.sizes))
         kept, aside = _set_aside(len(codes), rng)
         self.validation = torch.from_numpy(codes[aside])
         ahead.fitting(0.6, 1.0)
@@ -234,6 +236,19 @@ def planned(config: TableConfig, rows: int) -> Plan:
         plan = replace(plan, steps=0)
     batch = min(config.batch or plan.batch, max(32, rows))
     return replace(plan, width=config.width or plan.width, batch=batch)
+
+
+def narrowed(plan: Plan, config: TableConfig, variables: int) -> Plan:
+    """The plan for a table of so many variables. A step costs as much as there are variables times the width; on one of
+    450 a width of 16 and one of 32 are as good as each other for the same seconds, and 64 is worse (docs/LOG.md).
+    Adversarial steps draw variable by variable, which a width does not make cheaper."""
+    share = min(1.0, MANY / max(1, variables))
+    width = max(LEAST_WIDTH, 8 * round(plan.width * share**0.5 / 8))
+    return replace(
+        plan,
+        width=config.width or min(plan.width, width),
+        steps=plan.steps if config.steps is not None else round(plan.steps * share),
+    )
 
 
 def settings(plan: Plan) -> Settings:
