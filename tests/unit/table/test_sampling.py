@@ -1,5 +1,6 @@
 """Drawing codes fast: every short cut draws what the long way does."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from workers.modalities.table import kernels, sampling
 from workers.modalities.table.guiding import Guiding
 from workers.modalities.table.networks import NEVER, Generator, Rules, Shape, Start
 from workers.modalities.table.numbers import Number
-from workers.modalities.table.sampling import FastGenerator, Plan
+from workers.modalities.table.private.readers import drawn
+from workers.modalities.table.sampling import FastGenerator, Plan, inner
 
 SIZES = [3, 9, 5, 16, 2, 70, 4]
 PAIRS = [[0, 1], [1, 3], [3, 5], [0, 5]]
@@ -121,6 +123,30 @@ def test_levels_are_picked_as_often_as_their_shares_say(levels: int) -> None:
     counts = torch.bincount(made, minlength=levels) / 200_000
     torch.testing.assert_close(counts, shares / shares.sum(), atol=2e-5, rtol=1e-3)
     assert levels == 1 or counts[levels // 2] == 0
+
+
+@pytest.mark.parametrize("levels", [5, 64, 65, 300])
+@pytest.mark.parametrize("small", [1.0, 1e-4])
+def test_a_level_of_no_probability_is_never_picked_not_at_the_ends_either(levels: int, small: float) -> None:
+    """Not for the least and the largest uniform number that there is: 0 and 1 - 2**-24, moved from the ends."""
+    shares = torch.rand(levels, generator=torch.Generator().manual_seed(levels)) * small
+    never = torch.zeros(levels, dtype=torch.bool)
+    never[[0, 1, levels - 2, levels - 1]] = True
+    shares[never] = math.exp(NEVER)
+    for end in (0.0, 1 - 2**-24):
+        (uniform,) = inner(np.array([end], np.float32))
+        assert not never[kernels.picked(shares.cumsum(0)[None], uniform[None])].any()
+    shares[never] = 0.0
+    assert not never[kernels.picked(shares.cumsum(0)[None], torch.zeros(1))].any()
+
+
+def test_no_level_without_a_share_is_drawn_where_rounding_leaves_room() -> None:
+    class Last:
+        def random(self, n: int) -> np.ndarray:
+            return np.full(n, np.nextafter(1.0, 0.0))
+
+    share = np.append(np.full(10, 0.1), 0.0)  # these add up to a little less than 1
+    assert set(drawn(share, 3, Last())) == {9}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

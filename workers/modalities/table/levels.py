@@ -131,9 +131,10 @@ class Levels:
         counts = np.array(self.counts or [1], float)
         if len(self.kept) > 1:  # missing only where nothing else is known
             counts[np.array(self.kept) == self.null] = 0
-        edges = np.cumsum(counts / counts.sum())
+        edges = np.cumsum(counts)
+        edges /= edges[-1]  # 1 from the last level on that has any: no later one is dealt
         u = (np.random.default_rng(n).permutation(n) + 0.5) / n  # in no order: rows may be sorted
-        return np.minimum(np.searchsorted(edges, u, side="right"), len(counts) - 1)
+        return np.searchsorted(edges, u, side="right")
 
     def _split(self, place: Ints) -> Ints:
         if len(self.sizes) == 1:

@@ -110,7 +110,7 @@ class FastGenerator:
     def draw(self, n: int, rng: np.random.Generator, plan: Plan | None = None) -> Ints:
         """n rows as `plan` allows. The same rng, the same rows. All are in memory, and 4 bytes a code beside them."""
         plan, v = plan or Plan(), len(self.slices)
-        uniform = torch.from_numpy(rng.random((v, n), dtype=np.float32)).mul_(1 - 2 * EDGE).add_(EDGE).to(self.device)
+        uniform = inner(rng.random((v, n), dtype=np.float32)).to(self.device)
         codes = torch.zeros(v, n, dtype=torch.long, device=self.device)
         fixed = None if plan.fixed is None else torch.from_numpy(plan.fixed).to(self.device).T.contiguous()
         alike = n > 0 and (fixed is None or bool((fixed == fixed[:, :1]).all()))
@@ -237,6 +237,11 @@ class FastGenerator:
         if j == 0:
             return bias.repeat(len(known.guess), 1)
         return F.embedding_bag(known.places[:, :j], self.folded[j - 1], mode="sum")
+
+
+def inner(uniform: NDArray[np.float32]) -> Tensor:
+    """The numbers, moved a little from 0 and 1; in their memory."""
+    return torch.from_numpy(uniform).mul_(1 - 2 * EDGE).add_(EDGE)
 
 
 def _even(n: int) -> int:

@@ -48,8 +48,9 @@ class Reader(Protocol):
 
 
 def drawn(share: Floats, n: int, rng: np.random.Generator) -> Ints:
-    edges = np.cumsum(share / share.sum())
-    return np.minimum(np.searchsorted(edges, rng.random(n), side="right"), len(share) - 1).astype(np.int64)
+    edges = np.cumsum(share)
+    edges /= edges[-1]  # 1 from the last level on that has any share: no later one is drawn
+    return np.searchsorted(edges, rng.random(n), side="right").astype(np.int64)
 
 
 # -- levels -----------------------------------------------------------------------------------------------------------
