@@ -12,8 +12,8 @@ from workers.modalities.table.fields import Column
 
 READ = 3e-8  # seconds a value that is read
 FIT = 2e-6  # seconds a value that is kept: rules are looked for, codes are made
-SEARCH = 1.2e-5  # seconds a pair of columns, whose relation is measured
-STEP, WEIGHT, CELL = 3e-3, 1.2e-9, 1.5e-7  # seconds a step, and of it for each weight, and each code of a batch
+SEARCH = 7e-6  # seconds a pair of columns, whose relation is measured
+STEP, UNIT, LOGIT = 2e-3, 3e-8, 2.5e-8  # seconds a step, and of it for each hidden unit and each logit of a batch
 CODES = {"category": 1.0, "boolean": 1.0, "datetime": 3.0, "date": 2.0}  # of a column; a number has about two
 LEVELS = {"boolean": 2, "datetime": 120, "date": 100}  # of its codes together; a number has about 40
 OVER = 0.6  # share of the steps that are made before held-out rows end the warm start, usually
@@ -52,14 +52,13 @@ def outlook(
     heard: Preparing, columns: Sequence[Column], rows: int, kept: int, steps: int, batch: int, width: int
 ) -> Outlook:
     """Of a training on `kept` of `rows` rows."""
-    v, levels = codes(columns)
-    weights = v * 2 * width**2 + 2 * levels * width
-    step = STEP + WEIGHT * weights * (1 + batch / 32) + CELL * batch * v
+    v, levels = guessed(columns)
+    step = STEP + batch * (UNIT * v * width + LOGIT * levels)
     fit = FIT * kept * len(columns) + SEARCH * len(columns) ** 2
     return Outlook(heard, READ * rows * len(columns), fit, OVER * steps * step)
 
 
-def codes(columns: Sequence[Column]) -> tuple[float, float]:
+def guessed(columns: Sequence[Column]) -> tuple[float, float]:
     """About how many codes these columns become, and how many levels these have together."""
     v = sum(CODES.get(column["type"], 1.0 if "levels" in column else 2.0) for column in columns)
     levels = sum(min(len(column.get("levels", ())) or LEVELS.get(column["type"], 40), 300) for column in columns)

@@ -23,7 +23,7 @@ from workers.modalities.table import guides, metrics, relations
 from workers.modalities.table.codec import Codec
 from workers.modalities.table.fields import Column, Ints
 from workers.modalities.table.networks import Discriminator, Generator, Rules, Shape, Start
-from workers.modalities.table.outlook import Outlook, outlook, part
+from workers.modalities.table.outlook import Outlook, guessed, outlook, part
 from workers.modalities.table.rows import affordable, available, read_rows
 from workers.modalities.table.sampler import TableSampler, rows_as_json
 from workers.modalities.table.sampling import FastGenerator, rule_tables
@@ -128,7 +128,7 @@ class TableTraining:
 
     def _outlook(self, preparing: Preparing, columns: list[Column]) -> Outlook:
         kept = min(self.available, self.config.max_rows, affordable(len(columns)))
-        plan = planned(self.config, kept)
+        plan = narrowed(planned(self.config, kept), self.config, round(guessed(columns)[0]))
         steps = plan.warm_steps + plan.steps
         return outlook(preparing, columns, self.available, kept, steps, plan.batch, plan.width)
 
@@ -239,11 +239,11 @@ def planned(config: TableConfig, rows: int) -> Plan:
 
 
 def narrowed(plan: Plan, config: TableConfig, variables: int) -> Plan:
-    """The plan for a table of so many variables. A step costs as much as there are variables times the width; on one of
-    450 a width of 16 and one of 32 are as good as each other for the same seconds, and 64 is worse (docs/LOG.md).
-    Adversarial steps draw variable by variable, which a width does not make cheaper."""
+    """The plan for a table of so many variables, with which a step costs about what it costs with MANY: on 411 a width
+    of 16 learned as much a step as 32, and for the same seconds more than 32 and 64 (docs/LOG.md). Adversarial steps
+    draw variable by variable, which a width makes no cheaper."""
     share = min(1.0, MANY / max(1, variables))
-    width = max(LEAST_WIDTH, 8 * round(plan.width * share**0.5 / 8))
+    width = max(LEAST_WIDTH, 8 * round(plan.width * share / 8))
     return replace(
         plan,
         width=config.width or min(plan.width, width),
