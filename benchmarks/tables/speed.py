@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.stack import stack
+from benchmarks.tables.models.cost import cpu_seconds
 from benchmarks.tables.running import Desk, Usage, circumstances, measured
 from benchmarks.tables.sets import SETS, split
 from benchmarks.tables.wide import widened
@@ -53,12 +54,15 @@ def job(desk: Desk, preset: str) -> Result:
         trained = service.run("train", dataset["id"], "--preset", preset, "--steps", str(STEPS))
         model = trained["result"]["model_id"]
         service.run("generate", model, "--count", "1000", "--out", str(Path(name) / "warm"))
+        before = sum(map(cpu_seconds, service.processes().values()))
         asked = service.run("generate", model, "--count", str(JOB_ROWS), "--no-wait")
         ended = service.run("jobs", "watch", asked["id"])
+        cpu = round(sum(map(cpu_seconds, service.processes().values())) - before, 1)
     assert ended["state"] == "succeeded", ended
     begin, end = (datetime.fromisoformat(ended[one]) for one in ("created_at", "finished_at"))
     seconds = (end - begin).total_seconds()
     told = {"preset": preset, "rows": JOB_ROWS, "wall_seconds": seconds, "rows_per_second": round(JOB_ROWS / seconds)}
+    told |= {"cpu_seconds": cpu}  # of the API, the worker, its children, the bucket and the queue
     return told | circumstances(desk)
 
 

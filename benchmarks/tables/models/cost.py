@@ -22,10 +22,10 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def cpu_seconds() -> float:
-    """Of this process, its living descendants, and those that it waited for."""
+def cpu_seconds(pid: int | None = None) -> float:
+    """Of a process (this one), its living descendants, and those that they waited for."""
     total = 0.0
-    for process in (own := psutil.Process(), *own.children(recursive=True)):
+    for process in (own := psutil.Process(pid), *own.children(recursive=True)):
         try:
             times = process.cpu_times()
         except psutil.Error:  # it ended just now
