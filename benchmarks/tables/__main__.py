@@ -5,7 +5,8 @@
     python -m benchmarks.tables --curve 10,40,160 --sets diamonds --out curve.jsonl     then benchmarks.tables_plot
     python -m benchmarks.tables --speed rows,job,memory        how fast and how large
 
-A model is independent, real, ctgan, tvae, tabularargn, mintage:PRESET or mintage:PRESET:STEPS."""
+A model is independent, real, ctgan, tvae, tabularargn, mintage:PRESET, mintage:PRESET:STEPS or
+mintage:PRESET:epsilon=E."""
 
 import argparse
 import json

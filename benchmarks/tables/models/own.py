@@ -1,6 +1,6 @@
 """Mintage as its worker runs it: the worker's own ingest, train and sampling, with a folder for its bucket.
 
-Model names are `mintage:PRESET` or `mintage:PRESET:STEPS`."""
+Model names are `mintage:PRESET`, `mintage:PRESET:STEPS` or `mintage:PRESET:epsilon=E`."""
 
 import hashlib
 import json
@@ -76,8 +76,14 @@ def train(root: Path, config: dict[str, Any], device: str = "cpu") -> dict[str, 
 
 
 def config(model: str, seed: int) -> dict[str, Any]:
-    _, preset, *steps = model.split(":")
-    return {"preset": preset, "seed": seed} | ({"steps": int(steps[0])} if steps else {})
+    _, preset, *more = model.split(":")
+    wanted: dict[str, Any] = {"preset": preset, "seed": seed}
+    for one in more:
+        if one.startswith("epsilon="):
+            wanted["privacy"] = {"epsilon": float(one.removeprefix("epsilon="))}
+        else:
+            wanted["steps"] = int(one)
+    return wanted
 
 
 def brief(report: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +106,8 @@ def main() -> None:
         sampler.write(path, 0, args.rows, args.seed + 1, "parquet", {}, lambda done, total: None)
     for kind in (cost.cpu, cost.wall):  # peers read the data too, as a part of their fit
         kind["train"] = round(kind["ingest"] + kind["fit"], 2)
-    cost.write(args.folder, ["mintage", "torch"], steps=result["steps"], report=brief(result["report"]))
+    told = {"steps": result["steps"], "report": brief(result["report"]), "privacy": result["report"].get("privacy")}
+    cost.write(args.folder, ["mintage", "torch"], **told)
 
 
 if __name__ == "__main__":

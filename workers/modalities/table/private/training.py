@@ -37,7 +37,7 @@ from workers.modalities.table.training import JUDGED_ROWS, MIN_ROWS, TableTraini
 
 DELTA, POWER = 1e-5, 1.1  # delta is DELTA, or rows ** -POWER where that is less, unless it is said
 THRESHOLDS = 0.1  # share of delta that hides keys of too few rows
-STATISTICS_SHARE = 0.5  # of the budget, as 1 / sigma^2; measured, see docs/decisions/0006
+STATISTICS_SHARE = 0.5  # of the budget, as 1 / sigma^2; measured, see docs/LOG.md
 STEPS = {"draft": 100, "standard": 300, "best": 600}
 RATE, LEAST_BATCH, MOST_BATCH = 0.1, 64, 4_096  # of the rows that are in a step's batch, on average
 WIDTH = 32  # fewer weights, less noise
