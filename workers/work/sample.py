@@ -15,11 +15,12 @@ UNUSED = ("discriminator.safetensors", "report.json", "report.html")  # of a mod
 
 
 class Samplers:
-    """Holds the last model that was asked for."""
+    """Holds the last model that was asked for, and the last file of given samples: a job's shards follow each other."""
 
     def __init__(self) -> None:
         self._prefix: str | None = None
         self._sampler: Sampler | None = None
+        self._given: str | None = None
 
     def of(self, payload: dict[str, Any], bench: Bench) -> Sampler:
         prefix = payload["model"]["prefix"]
@@ -34,6 +35,23 @@ class Samplers:
             self._prefix = prefix
             bench.line.event(f"The model was loaded in {time.monotonic() - start:.1f} s.")
         return self._sampler
+
+    def given(self, payload: dict[str, Any], bench: Bench) -> Given | None:
+        """The samples to complete, where the job has any; other jobs let go of those that are held. Raises Rejected."""
+        wanted, path = payload.get("given"), bench.scratch / "given"
+        if self._given is not None and (not wanted or self._given != wanted["key"]):
+            self._given = None
+            path.unlink(missing_ok=True)
+        if not wanted:
+            return None
+        if self._given is None or not path.exists():
+            try:
+                bench.store.get_file(wanted["key"], path)
+            except Missing as error:
+                raise Rejected("given_missing", "The dataset of given rows is not in the bucket any more.") from error
+            self._given = wanted["key"]
+        bench.line.check()
+        return Given(path, wanted["options"], wanted["copies"])
 
 
 def download(bench: Bench, prefix: str, folder: Path) -> None:
@@ -60,24 +78,10 @@ def generate(payload: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[
             payload["format"],
             payload["conditions"],
             bench.line.progress,
-            _given(payload, bench, folder),
+            samplers.given(payload, bench),
         )
         size, sha256 = bench.store.put_file(payload["key"], path)
     return {"key": payload["key"], "rows": rows, "bytes": size, "sha256": sha256}
-
-
-def _given(payload: dict[str, Any], bench: Bench, folder: Path) -> Given | None:
-    """The samples to complete, where the job has any. Raises Rejected."""
-    given = payload.get("given")
-    if not given:
-        return None
-    path = folder / "given"
-    try:
-        bench.store.get_file(given["key"], path)
-    except Missing as error:
-        raise Rejected("given_missing", "The dataset of given rows is not in the bucket any more.") from error
-    bench.line.check()
-    return Given(path, given["options"], given["copies"])
 
 
 def preview(payload: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[str, Any]:

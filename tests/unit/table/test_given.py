@@ -140,6 +140,22 @@ def test_any_slice_is_the_same_rows_in_pieces_of_one_size(kind: str, copies: int
         assert found["state"].to_pylist() == (rows % 7).astype(str).tolist()
 
 
+def test_row_groups_before_the_first_row_are_not_read(tmp_path: Path) -> None:
+    """Their bytes are overwritten: who reads them finds the file damaged."""
+    path = a_file(tmp_path, pa.table({"age": np.random.default_rng(0).integers(0, 2**40, 10_000)}))  # ten row groups
+    rows = pq.read_table(path)["age"].to_pylist()
+    content = bytearray(path.read_bytes())
+    for group in range(7):
+        column = pq.ParquetFile(path).metadata.row_group(group).column(0)
+        begin = column.dictionary_page_offset or column.data_page_offset
+        content[begin : begin + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(content)
+    assert whole(path, start=7_500, count=2_500)["age"].to_pylist() == rows[7_500:]
+    assert whole(path, copies=2, start=14_000, count=10)["age"].to_pylist() == np.repeat(rows[7000:7005], 2).tolist()
+    with pytest.raises(Rejected, match="damaged"):
+        whole(path, start=6_999, count=2)
+
+
 def test_a_file_that_became_shorter_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(Rejected) as refused:
         whole(a_file(tmp_path, "age\n1\n2\n"), count=3)

@@ -28,7 +28,7 @@ def chunks(given: Given, schema: Mapping[str, Any], start: int, count: int, size
     storage types, of those columns of `schema` that the upload has. Memory does not grow with any of the numbers.
     Raises Rejected for columns that the model does not have, and for values that its columns cannot hold."""
     source = open_source(given.path, given.options)
-    window = _Window(source, _columns(source, schema))
+    window = _Window(source, _columns(source, schema), start // given.copies)
     for first in range(start, start + count, size):
         rows = np.arange(first, min(first + size, start + count)) // given.copies
         table = window.rows(int(rows[0]), int(rows[-1]) + 1)
@@ -100,13 +100,14 @@ def _columns(source: Source, schema: Mapping[str, Any]) -> list[Column]:
 
 
 class _Window:
-    """A part of the upload that moves forward: what lies before it is forgotten, what comes after it not yet read."""
+    """A part of the upload that moves forward: what lies before it is forgotten, what comes after it not yet read.
+    Row groups of a Parquet file before the one that `first` lies in are not read, text before it is not converted."""
 
-    def __init__(self, source: Source, columns: list[Column]) -> None:
+    def __init__(self, source: Source, columns: list[Column], first: int) -> None:
         self._source, self._columns = source, columns
-        self._chunks = source.chunks()
+        begin, self._chunks = source.chunks_near(first)
         self._held: list[pa.Table] = []
-        self._start = self._stop = 0  # the rows that are held
+        self._start = self._stop = begin  # the rows that are held
 
     def rows(self, first: int, stop: int) -> pa.Table:
         """Rows first .. stop-1; no later call may ask for rows before these. Raises Rejected."""

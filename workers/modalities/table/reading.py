@@ -59,9 +59,15 @@ def _checked(source: Source) -> Source:
         )
     for name in source.names:
         _without_zeros(pa.array([name], pa.string()), name)
-    chunks = source.chunks
+    chunks, enter = source.chunks, source.enter
     source.chunks = lambda: map(_sound, chunks())
+    if enter:
+        source.enter = lambda row: _entered(*enter(row))
     return source
+
+
+def _entered(first: int, chunks: Iterator[pa.Table]) -> tuple[int, Iterator[pa.Table]]:
+    return first, map(_sound, chunks)
 
 
 def _sound(table: pa.Table) -> pa.Table:
@@ -102,14 +108,26 @@ def _parquet(path: Path) -> Source:
     return Source(
         kind="parquet", names=list(plain.names), chunks=lambda: _parquet_chunks(path, plain, done),
         total_bytes=file.metadata.num_rows, done_bytes=lambda: done[0], layout={"nested": within} if within else {},
+        enter=lambda row: _parquet_from(path, plain, file.metadata, row, done),
     )  # fmt: skip
 
 
-def _parquet_chunks(path: Path, plain: pa.Schema, done: list[int]) -> Iterator[pa.Table]:
+def _parquet_from(
+    path: Path, plain: pa.Schema, metadata: pq.FileMetaData, row: int, done: list[int]
+) -> tuple[int, Iterator[pa.Table]]:
+    """From the row group on in which the row lies: those before it are not read."""
+    first = group = 0
+    while group + 1 < metadata.num_row_groups and first + metadata.row_group(group).num_rows <= row:
+        first, group = first + metadata.row_group(group).num_rows, group + 1
+    return first, _parquet_chunks(path, plain, done, group)
+
+
+def _parquet_chunks(path: Path, plain: pa.Schema, done: list[int], group: int = 0) -> Iterator[pa.Table]:
     done[0] = 0
     try:
         file = pq.ParquetFile(path, pre_buffer=False)  # which would hold all of the file that was read so far
-        for batch in file.iter_batches(CHUNK_ROWS, use_threads=False):
+        groups = list(range(group, file.num_row_groups))
+        for batch in file.iter_batches(CHUNK_ROWS, row_groups=groups, use_threads=False):
             done[0] += batch.num_rows
             columns = [column for _, column in nested.flattened(pa.Table.from_batches([batch]))]
             yield pa.table(columns, names=plain.names).cast(plain, safe=False)

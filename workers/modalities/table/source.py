@@ -26,3 +26,8 @@ class Source:
     layout: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     ragged: int = 0
+    enter: Callable[[int], tuple[int, Iterator[pa.Table]]] | None = None  # in files that can be entered in the middle
+
+    def chunks_near(self, row: int) -> tuple[int, Iterator[pa.Table]]:
+        """The number of a row that is not after this one, and the chunks from it on."""
+        return self.enter(row) if self.enter else (0, self.chunks())
