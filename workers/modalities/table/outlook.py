@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from workers.modalities import Preparing, Progress
 from workers.modalities.table.fields import Column
 
-READ = 3e-8  # seconds a value that is read
+READ = 1.3e-8  # seconds a value that is read
 FIT = 2e-6  # seconds a value that is kept: rules are looked for, codes are made
 SEARCH = 7e-6  # seconds a pair of columns, whose relation is measured
 STEP, UNIT, LOGIT = 2e-3, 3e-8, 2.5e-8  # seconds a step, and of it for each hidden unit and each logit of a batch

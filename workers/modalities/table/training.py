@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from workers.modalities.table import codec as codecs
 from workers.modalities.table import guides, metrics, relations
 from workers.modalities.table.codec import Codec
 from workers.modalities.table.fields import Column, Ints
+from workers.modalities.table.guiding import Guiding
 from workers.modalities.table.networks import Discriminator, Generator, Rules, Shape, Start
 from workers.modalities.table.outlook import Outlook, guessed, outlook, part
 from workers.modalities.table.rows import affordable, available, read_rows
@@ -40,6 +42,7 @@ WEIGHT_DECAY = 0.1
 AMPLE, MOST_DROPPED = 40_000, 0.4  # rows for which a preset's dropout is meant, and the most that fewer rows lead to
 MANY, LEAST_WIDTH = 100, 16  # variables from which on networks become narrower, down to this width
 ANCHOR = 0.05  # weight of the likelihood, in nats a row, beside the adversarial loss
+SLICE = 20_000  # rows whose guides' steps are computed at a time
 PRIOR = 2.0  # rows of prior belief in a table's log-ratios
 
 
@@ -311,11 +314,11 @@ def start(codec: Codec, codes: Ints, progress: Progress = quiet) -> Start:
     found = guides.fit(codec, codes)
     progress(1, 4)
     guiding = found.at_work(codec.sizes)
-    taken = guiding.steps(torch.from_numpy(codes.T.copy())).numpy()
+    taken = _steps_taken(guiding, codes)
     steps = {}
     for j, m in [*guiding.coarse, *guiding.fine]:
         height, size = guiding.height(j), codec.sizes[j]
-        said = relations.log_ratio(taken[j], codes[:, j], height, size, PRIOR)
+        said = relations.log_ratio(taken[j].astype(np.int64), codes[:, j], height, size, PRIOR)
         steps[j] = torch.from_numpy(said).float() if found.worth[m] >= SURE else torch.zeros(height, size)
     settled = {j for j, table in steps.items() if table.any()}
     pairs = []
@@ -326,6 +329,16 @@ def start(codec: Codec, codes: Ints, progress: Progress = quiet) -> Start:
         settled.add(j)
     progress(4, 4)
     return Start([torch.from_numpy(share).float() for share in shares], pairs, steps, guiding)
+
+
+def _steps_taken(guiding: Guiding, codes: Ints) -> dict[int, NDArray[np.uint8]]:
+    """The steps of all rows for each guided variable; some rows at a time, as what comes between is much larger."""
+    out = {j: np.empty(len(codes), np.uint8) for j, _ in [*guiding.coarse, *guiding.fine]}
+    for begin in range(0, len(codes) if out else 0, SLICE):
+        steps = guiding.steps(torch.from_numpy(np.ascontiguousarray(codes[begin : begin + SLICE].T))).numpy()
+        for j, found in out.items():
+            found[begin : begin + SLICE] = steps[j]
+    return out
 
 
 def _write(path: Path, value: Any) -> None:
