@@ -16,7 +16,7 @@ import pytest
 from service.errors import Rejected
 from tests.unit.table.tables import ingest, no_progress, people, trained
 from workers.modalities import Dataset, Part, Stop
-from workers.modalities.table import augment, writing
+from workers.modalities.table import apart, augment, writing
 from workers.modalities.table.augment import TableAugmenter, filled, flag_name, read
 from workers.modalities.table.modality import MODALITY
 from workers.modalities.table.sampler import TableSampler
@@ -157,7 +157,7 @@ class Watched:
     """A model that notes how many rows were asked for at a time."""
 
     def __init__(self, model: TableSampler) -> None:
-        self.model, self.asked = model, list[int]()
+        self.model, self.codec, self.asked = model, model.codec, list[int]()
 
     def table(self, start: int, count: int, seed: int, conditions: Mapping[str, Any]) -> pa.Table:
         self.asked.append(count)
@@ -329,7 +329,45 @@ def test_more_rows_than_can_be_told_apart_are_refused_before_any_is_made(tmp_pat
     most = model.codec.structure.capacity
     assert most is not None
     wish = WISH | {"method": "enlarge", "target": None}
-    assert TableAugmenter(dataset, model, wish | {"count": most}).made == most
-    with pytest.raises(Rejected) as refused:
-        TableAugmenter(dataset, model, wish | {"count": most + 1})
-    assert refused.value.code == "too_many_unique_rows"
+    real = set(table["seat"].to_pylist())
+    left = most - len(real)  # those that real rows have are theirs alone
+    found = TableAugmenter(dataset, model, wish | {"count": left})
+    seats = found.block(found.real, found.rows)["seat"].to_pylist()
+    assert len(set(seats)) == len(seats) == left
+    assert not real & set(seats)
+    for count in (left + 1, most + 1):
+        with pytest.raises(Rejected) as refused:
+            TableAugmenter(dataset, model, wish | {"count": count})
+        assert refused.value.code == "too_many_unique_rows"
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_keys_of_synthetic_rows_are_no_real_rows_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exact: bool
+) -> None:
+    """Of a pattern that the real rows fill to a third, in any order of drawing."""
+    monkeypatch.setattr(apart, "EXACT", 10**6 if exact else 0)
+    taken = np.random.default_rng(0).choice(9_000, 600, replace=False)
+    table = people(600).append_column("code", pa.array([f"K{number:04d}x" for number in taken]))
+    _, dataset = ingest(tmp_path, "codes.parquet", table, types={"code": "identifier"})
+    for column in dataset.schema["columns"]:
+        if column["name"] == "code":
+            column["pattern"] = {"kind": "places", "places": [["=", "K"], ["d"], ["d"], ["d"], ["d"], ["=", "x"]]}
+    found = TableAugmenter(
+        dataset, trained(dataset, tmp_path / "model"), WISH | {"method": "enlarge", "target": None, "count": 4_000}
+    )
+    codes = found.block(0, found.rows)["code"].to_pylist()
+    assert len(set(codes)) == len(codes)
+    assert not set(codes[found.real :]) & set(table["code"].to_pylist())
+    again = found.block(found.real + 1_000, found.real + 1_010)["code"].to_pylist()
+    assert again == codes[found.real + 1_000 : found.real + 1_010]
+
+
+def test_values_have_the_same_hash_wherever_they_lie() -> None:
+    texts = pa.array(["", "a", "ab", "ä", "a" * 70, None, "a"])
+    whole = apart.hashed([texts, pa.array(range(7))])
+    assert np.array_equal(whole[2:5], apart.hashed([texts.slice(2, 3), pa.array([2, 3, 4])]))
+    alone = apart.hashed([texts])
+    assert alone[1] == alone[6]
+    assert len(set(alone.tolist())) == 5  # null counts as the empty text
+    assert len(set(apart.hashed([pa.array([0.0, -0.0, 1.5, 1e-300])]).tolist())) == 3

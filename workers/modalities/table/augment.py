@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from service.errors import Rejected
 from workers.modalities import Dataset, Json, Part, Progress
-from workers.modalities.table import gain
+from workers.modalities.table import afresh, gain, patterns
+from workers.modalities.table.apart import SPARE, Free, Taken
+from workers.modalities.table.codec import Codec
 from workers.modalities.table.writing import storage_type, write_file
 
 BLOCK = 62_500  # rows made at a time, counted from the output's first row; files are of so many blocks
@@ -29,6 +31,8 @@ Ints = NDArray[np.int64]
 
 class Rows(Protocol):
     """What is asked of a loaded model."""
+
+    codec: Codec
 
     def table(self, start: int, count: int, seed: int, conditions: Mapping[str, Any]) -> pa.Table:
         """Rows in storage types. What they are depends on the arguments alone; no two starts give the same keys."""
@@ -61,6 +65,7 @@ class TableAugmenter:
         self.runs = self._balanced(wish) if self._by_class else [Run(0, int(wish["count"]), {})]
         self.made = sum(run.count for run in self.runs)
         model.refuse_beyond(self.made)
+        self.free = self._apart()
         self.rows = self.real + self.made
         self.warnings = self._warnings(wish)
 
@@ -88,6 +93,37 @@ class TableAugmenter:
             if wish["count"] is None and self.made < full:
                 told.append(f"All classes would be as large with {full} synthetic rows; one job makes {self.made}.")
         return told
+
+    def _apart(self) -> Free | None:
+        """The numbers that keys and unique values of synthetic rows follow from, so that no real row has them; None
+        where none could. Raises Rejected where too few are left."""
+        unique = self.model.codec.structure.unique
+        self._keys = [c for c in self.columns if c["type"] == "identifier" and c["pattern"]["kind"] != "count"]
+        groups = [[axis.name for axis in found.axes] for found in unique] + [[key["name"]] for key in self._keys]
+        if not groups or not self.made:
+            return None
+        known, parts = {column["name"]: column for column in self.columns}, [*self.parts, *self.held]
+        used = [known[name] for name in dict.fromkeys(name for group in groups for name in group)]
+        taken = [Taken(sum(part.rows for part in parts)) for _ in groups]
+        for _, table in read(parts, 0, None, used):
+            for one, group in zip(taken, groups, strict=True):
+                one.add(table.select(group).columns)
+
+        def values(numbers: NDArray[np.uint64]) -> list[list[pa.Array]]:
+            frames = [found.values(numbers) for found in unique] + [self._made_keys(numbers)] * len(self._keys)
+            return [
+                [frame[name].cast(storage_type(known[name])) for name in group]
+                for frame, group in zip(frames, groups, strict=True)
+            ]
+
+        rooms = [found.capacity for found in unique] + [patterns.capacity(key["pattern"]) for key in self._keys]
+        free = Free(values, taken, min(SPARE, *rooms))
+        free.of(np.array([self.made - 1], np.uint64))
+        self.model.codec.structure.numbers = free.of
+        return free
+
+    def _made_keys(self, numbers: NDArray[np.uint64]) -> dict[str, pa.Array]:
+        return afresh.make(self._keys, numbers, self.seed, np.random.default_rng(0), {})
 
     # -- rows --
 
@@ -119,7 +155,14 @@ class TableAugmenter:
 
     def drawn(self, start: int, count: int, conditions: Mapping[str, Any]) -> pa.Table:
         kinds = pa.schema([(column["name"], storage_type(column)) for column in self.columns])
-        return self.model.table(start, count, self.seed, conditions).select(kinds.names).cast(kinds)
+        made = self.model.table(start, count, self.seed, conditions).select(kinds.names).cast(kinds)
+        if self.free is None:
+            return made
+        keys = self._made_keys(self.free.of(np.arange(start, start + count, dtype=np.uint64)))
+        for name, array in keys.items():
+            place, old = made.column_names.index(name), made[name].combine_chunks()
+            made = made.set_column(place, kinds.field(name), pc.if_else(old.is_valid(), array.cast(old.type), old))
+        return made
 
     # -- what they are worth --
 

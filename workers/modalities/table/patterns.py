@@ -88,11 +88,20 @@ def _alphabet(letters: np.ndarray) -> list[str]:
 
 def _room(places: list[list[str]], rows: int) -> dict[str, Any]:
     """Longer than the original where its pattern is so crowded that a fresh key might be a real one."""
-    capacity = math.prod(len(ALPHABETS[place[0]]) for place in places if place[0] != "=")
+    capacity = _capacity(places)
     while capacity < SPARSE * max(rows, 1):
         places = [*places, ["d"]]
         capacity *= 10
     return {"kind": "places", "places": places}
+
+
+def _capacity(places: list[list[str]]) -> int:
+    return math.prod(len(ALPHABETS[place[0]]) for place in places if place[0] != "=")
+
+
+def capacity(pattern: Pattern) -> int:
+    """How many different keys there are; those that are counted up have no end."""
+    return 2**62 if pattern["kind"] == "count" else _capacity(pattern["places"])
 
 
 def make(pattern: Pattern, index: np.ndarray, seed: int) -> pa.Array:

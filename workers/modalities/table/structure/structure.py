@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,7 @@ class Structure:
     extents: dict[str, Extent]  # how far the columns' values go, and the rules let them; natural
     unique: list[Uniqueness]
     spare: Frame | None = None  # free values, none of them a row's, with which every rule is met
+    numbers: Callable[[NDArray[np.uint64]], NDArray[np.uint64]] | None = None  # that unique values follow from
     forms: list[Form] = field(init=False)
     settling: Settling = field(init=False)
 
@@ -162,6 +163,8 @@ class Structure:
     def _told_apart(self, frame: Frame, index: NDArray[np.uint64], pinned: Mapping[str, pa.Array]) -> Frame:
         """The values of columns that are unique. Other rules may read them, none makes them. What is given stays."""
         out: Frame = {}
+        if self.unique and self.numbers:
+            index = self.numbers(index)
         for found in self.unique:
             out |= found.assigned(frame, index)
         for name in out.keys() & pinned.keys():

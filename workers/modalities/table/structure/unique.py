@@ -88,11 +88,17 @@ class Uniqueness:
 
     def assigned(self, frame: Frame, index: Index) -> Frame:
         """The columns with the values of these rows' numbers; beyond the capacity numbers begin again."""
-        index = index % np.uint64(self.capacity)
+        out = self.values(index)
         if len(self.axes) == 1:
             axis = self.axes[0]
-            piece, place = _place(axis, index)
-            return {axis.name: _matched(axis, axis.array(piece, place), frame[axis.name])}
+            out[axis.name] = _matched(axis, out[axis.name], frame[axis.name])
+        return out
+
+    def values(self, index: Index) -> Frame:
+        """In the order of the numbers."""
+        index = index % np.uint64(self.capacity)
+        if len(self.axes) == 1:
+            return {self.axes[0].name: self.axes[0].array(*_place(self.axes[0], index))}
         number = _scattered(index, self.capacity)
         out: Frame = {}
         for axis in self.axes:
