@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -13,6 +13,8 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from workers.engine.snapshots import Best
 
 if TYPE_CHECKING:
     from workers.engine.trainer import Trainer
@@ -63,13 +65,15 @@ def state(trainer: Trainer) -> State:
         for key, value in module.state_dict().items()
     }
     tensors |= dict(_moments(trainer)) | {"rng": trainer.rng.get_state()}
-    tensors |= {f"best.{key}": value for key, value in trainer.best.tensors.items()}
+    for mark, best in _kept(trainer.best, trainer.members):
+        tensors |= {f"{mark}{key}": value for key, value in best.tensors.items()}
     numbers = {
         "step": trainer.step,
         "lead": trainer.lead,
         "lr_share": trainer.lr_share,
         "strikes": trainer.guard.strikes,
         "best": [trainer.best.score, trainer.best.step] if trainer.best.tensors else None,
+        "members": [[member.score, member.step] for member in trainer.members],
         "warm": [warm.patience_left, warm.cuts, warm.over] if (warm := trainer.warm_start) is not None else None,
     }
     return State(tensors, numbers)
@@ -91,8 +95,14 @@ def restore(trainer: Trainer, saved: State) -> None:
             moments.setdefault(int(index), {})[moment] = value.clone()
         optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     trainer.rng.set_state(saved.tensors["rng"].cpu())
-    trainer.best.tensors = {key: value.clone() for key, value in _below("best.", saved.tensors).items()}
     numbers.put_into(trainer)
+    for mark, best in _kept(trainer.best, trainer.members):
+        best.tensors = {key: value.clone() for key, value in _below(mark, saved.tensors).items()}
+
+
+def _kept(best: Best, members: Sequence[Best]) -> list[tuple[str, Best]]:
+    """The best averages of a run's rounds, and how their tensors' names begin."""
+    return [("best.", best), *((f"member{number}.", member) for number, member in enumerate(members))]
 
 
 def _below(mark: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -103,8 +113,8 @@ def _refuse_misfit(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
     """Raises ValueError unless each tensor is one of the trainer's, of its shape and type, and none is left out."""
     own = {f"{name}.{key}": value for name, module in _modules(trainer).items() for key, value in _state(module)}
     own["rng"] = trainer.rng.get_state()
-    if any(name.startswith("best.") for name in tensors):
-        own |= {f"best.{key}": value for key, value in _state(trainer.ema)}
+    for mark in {name.split(".")[0] + "." for name in tensors if name.startswith(("best.", "member"))}:
+        own |= {f"{mark}{key}": value for key, value in _state(trainer.ema)}
     for name, optimiser in _optimisers(trainer).items():
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         for index in {key.split(".")[0] for key in _below(f"{name}.", tensors)}:
@@ -131,6 +141,7 @@ class _Numbers:
     lr_share: float
     strikes: int
     best: tuple[float, int] | None
+    members: list[tuple[float, int]]
     warm: tuple[int, int, bool] | None
 
     @classmethod
@@ -145,6 +156,7 @@ class _Numbers:
             float(saved["lr_share"]),
             int(saved["strikes"]),
             None if best is None else (float(best[0]), int(best[1])),
+            [(float(score), int(step)) for score, step in saved["members"]],
             None if warm is None else (int(warm[0]), int(warm[1]), bool(warm[2])),
         )
         if not 0 <= out.step <= trainer.steps:
@@ -155,9 +167,11 @@ class _Numbers:
         trainer.step, trainer.lead, trainer.lr_share = self.step, self.lead, self.lr_share
         trainer.guard.strikes = self.strikes
         trainer.best.score, trainer.best.step = self.best or (inf, 0)
+        trainer.members = [Best(*member) for member in self.members]
         if trainer.warm_start is not None and self.warm is not None:
             warm = trainer.warm_start
             warm.patience_left, warm.cuts, warm.over = self.warm
+            warm.go_on_in(len(self.members))
 
 
 def save(trainer: Trainer, path: Path) -> None:

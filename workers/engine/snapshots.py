@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class Best:
     """Lower scores are better. Empty until the first is offered."""
 
-    def __init__(self) -> None:
-        self.score, self.step = math.inf, 0
+    def __init__(self, score: float = math.inf, step: int = 0) -> None:
+        self.score, self.step = score, step
         self.tensors: dict[str, Tensor] = {}
 
     def offer(self, network: nn.Module, score: float, step: int, notice: float = 0.0) -> bool:

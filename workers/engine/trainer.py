@@ -25,6 +25,7 @@ Range = tuple[float, float]  # the value at the first step and at the end of the
 FINITE_SCALE = 0.1  # step of the finite difference; measured on tables, see docs/LOG.md
 LEAST = 0.05  # share of the generator's learning rate that `balance` leaves it, at least
 MARGIN = 0.01  # share of its score by which adversarial training must beat the warm start: scores are noisy
+BEHIND = 0.01  # share of its score by which a generator whose round was cut short may be worse than those before it
 PULL = 0.05  # how fast `balance` moves the generator's learning rate, per step
 
 
@@ -84,6 +85,7 @@ class Trainer:
         self.augment, self.auxiliary_loss, self.judge = augment, auxiliary_loss, judge
         self.warm_start = warm_start
         self.best = Best()
+        self.members: list[Best] = []  # of the rounds of a warm start that are over
         self.rng = torch.Generator().manual_seed(seed)
         self.averaged = Ema(self.generator, settings.ema_half_life)
         adam: dict[str, Any] = {"lr": 1e-3, "betas": (0.0, 0.99), "eps": 1e-8, "fused": True}
@@ -110,7 +112,7 @@ class Trainer:
 
     @property
     def _warm_steps(self) -> int:
-        return self.warm_start.settings.steps if self.warm_start is not None else 0
+        return self.warm_start.steps if self.warm_start is not None else 0
 
     @property
     def _warm(self) -> bool:
@@ -132,6 +134,15 @@ class Trainer:
             yield Progress(self.step, self.steps, values if values is None else values | scored)
         self.keep_best()
 
+    def ensemble(self) -> list[dict[str, Tensor]]:
+        """The weights of all generators that share the drawing. One whose round was cut short counts only if it has
+        come about as far as the others."""
+        scores = [member.score for member in self.members]
+        kept = [member.tensors for member in self.members]
+        if self._warm and kept and not self.best.score <= (1 + BEHIND) * max(scores):
+            return kept
+        return [*kept, dict(self.ema.state_dict())]
+
     def keep_best(self) -> None:
         """`ema` becomes the best average so far. A run ends with it; whoever stops one sooner calls it."""
         self.best.put_into(self.ema)
@@ -139,7 +150,7 @@ class Trainer:
     def _judged(self, warm: bool) -> dict[str, float]:
         """Score the averaged generator when it is time, keep it if it is the best; a warm start may end by it."""
         every = self.warm_start.settings.judge_every if warm and self.warm_start else self.settings.judge_every
-        last = self.step >= (self._warm_steps if warm else self.steps)
+        last = self.step >= (self.warm_start.round_ends if warm and self.warm_start else self.steps)
         if self.judge is None or not every or not (last or self.step % every == 0):
             if warm and last and self.warm_start is not None:
                 self.warm_start.over = True
@@ -149,13 +160,22 @@ class Trainer:
         if warm and self.warm_start is not None:
             self.warm_start.judged(self, better)
             if last or self.warm_start.over:
-                self._leave_warm()
+                self._end_round(self.warm_start)
         return {"held_out": score}
 
-    def _leave_warm(self) -> None:
+    def _end_round(self, warm: WarmStart) -> None:
+        if not warm.more:
+            self._leave_warm(warm)
+            return
+        self.members.append(self.best)
+        self.best = Best()
+        warm.next_round(self)
+        self.step = warm.round * warm.settings.steps
+        self.guard.keep(self)
+
+    def _leave_warm(self, warm: WarmStart) -> None:
         """Adversarial training goes on from the best of the warm start, which it must beat by its own score."""
-        if self.warm_start is not None:
-            self.warm_start.over = True
+        warm.over = True
         self.step = self._warm_steps
         self.best.put_into(self.generator)
         self.best.put_into(self.ema)

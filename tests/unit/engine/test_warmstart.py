@@ -23,6 +23,13 @@ def mean_error(network: nn.Module) -> float:
     return float(abs(means[0]) + abs(means[1] - 3.0))
 
 
+def renewed(number: int) -> dict[str, Tensor]:
+    """A line of other weights for each round."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number)
+        return Line().state_dict()
+
+
 def warmed(adversarial: int = 20, settings: WarmSettings = WARM) -> Trainer:
     run: Trainer
 
@@ -40,7 +47,7 @@ def warmed(adversarial: int = 20, settings: WarmSettings = WARM) -> Trainer:
         draw,
         replace(SETTINGS, steps=adversarial, judge_every=10),
         seed=0,
-        warm_start=WarmStart(loss, settings),
+        warm_start=WarmStart(loss, settings, renewed),
         judge=judge,
     )
     return run
@@ -89,3 +96,48 @@ def test_scores_that_are_not_numbers_are_no_progress() -> None:
     assert not best.offer(network, math.nan, 2)
     assert best.offer(network, 1.0, 3)
     assert (best.score, best.step) == (1.0, 3)
+
+
+ROUNDS = replace(WARM, rounds=3)
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_each_round_leaves_a_generator_of_its_own() -> None:
+    run = warmed(settings=ROUNDS)
+    steps = [progress.step for progress in run.run()]
+    assert steps == sorted(steps)
+    assert run.steps == steps[-1] == 3 * WARM.steps + 20
+    members = run.ensemble()
+    assert len(members) == 3
+    assert not same(members[0], members[1])
+    for weights in members:
+        run.ema.load_state_dict(weights)
+        assert mean_error(run.ema) < 0.5
+
+
+def test_a_run_that_is_resumed_in_any_round_ends_in_the_same_weights(tmp_path: Path) -> None:
+    whole = warmed(settings=ROUNDS)
+    places = [3, 203, 455, 610]
+    for progress in whole.run():
+        if places and progress.step >= places[0]:
+            whole.save(tmp_path / f"{places.pop(0)}.safetensors")
+    for path in sorted(tmp_path.iterdir()):
+        resumed = warmed(settings=ROUNDS)
+        resumed.load(path)
+        finish(resumed)
+        assert all(map(same, whole.ensemble(), resumed.ensemble())), path.name
+        assert len(whole.ensemble()) == len(resumed.ensemble())
+
+
+def test_a_round_that_is_cut_short_counts_only_if_it_came_as_far_as_the_others() -> None:
+    run = warmed(settings=ROUNDS)
+    for progress in run.run():
+        if progress.step >= WARM.steps + 1:
+            break
+    run.keep_best()
+    assert len(run.ensemble()) == 1
+    run.best.score = run.members[0].score
+    assert len(run.ensemble()) == 2

@@ -427,6 +427,27 @@ def test_a_run_that_is_resumed_from_a_checkpoint_ends_in_the_same_model(tmp_path
     assert a == b
 
 
+def test_the_best_preset_trains_several_generators_that_share_the_drawing(tmp_path: Path) -> None:
+    _, dataset = ingest(tmp_path, "t.parquet", people(400))
+    training = MODALITY.training(dataset, config(preset="best", steps=1_000), "cpu")
+    aside = []
+    for progress in training.trainer.run():
+        aside.append(training.rows.first)
+        assert progress.step <= 1_000
+    assert set(aside) == {0, training.rows.aside}, "each round sets other rows aside"
+    model = tmp_path / "model"
+    model.mkdir()
+    report = training.export(model)
+    assert report["generators"] == 2
+    assert (model / "generator-2.safetensors").read_bytes() != (model / "generator.safetensors").read_bytes()
+    sampler = MODALITY.sampler(model, "cpu")
+    both = sampler.table(0, 2_000, 7, {})
+    assert both.equals(sampler.table(0, 2_000, 7, {}))
+    (model / "generator-2.safetensors").write_bytes((model / "generator.safetensors").read_bytes())
+    assert not both.equals(MODALITY.sampler(model, "cpu").table(0, 2_000, 7, {}))
+    assert set(sampler.table(0, 500, 7, {"city": "Lima"})["country"].to_pylist()) == {"Peru"}
+
+
 def test_a_run_can_be_judged_half_way(tmp_path: Path) -> None:
     _, dataset = ingest(tmp_path, "t.parquet", people(2_500))
     training = MODALITY.training(dataset, config(steps=10), "cpu")

@@ -18,6 +18,7 @@ from workers.modalities.table import given as given_rows
 from workers.modalities.table import networks, threads, writing
 from workers.modalities.table.codec import Codec
 from workers.modalities.table.conditions import parse
+from workers.modalities.table.ensemble import Ensemble
 from workers.modalities.table.infer import Column
 from workers.modalities.table.planning import Wishes, drawing, wishes
 from workers.modalities.table.sampling import FastGenerator, rule_tables
@@ -31,10 +32,13 @@ class TableSampler:
         self.codec = Codec.from_json(json.loads((directory / "codec.json").read_text(encoding="utf-8")))
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         self.schema = {"columns": self.codec.columns, "layout": config["layout"]}
-        network = networks.Generator(networks.Shape(**config["shape"])).to(device).eval()
-        network.load_state_dict(load_file(directory / "generator.safetensors", device=device))
-        self.fast = FastGenerator(network, rule_tables(self.codec.rules), device)
-        self.tilted = Tilted(self.fast, self.codec.sizes)
+        self.device, rules = device, rule_tables(self.codec.rules)
+        members = []
+        for number in range(config["members"]):
+            network = networks.Generator(networks.Shape(**config["shape"])).to(device).eval()
+            network.load_state_dict(load_file(directory / generator_file(number), device=device))
+            members.append(Tilted(FastGenerator(network, rules, device), self.codec.sizes))
+        self.members = Ensemble(members)
         self.chunk = min(CHUNK, 1 << (CHUNK_CODES // len(self.codec.sizes)).bit_length() - 1)
 
     def write(
@@ -100,11 +104,16 @@ class TableSampler:
         """Each chunk has randomness of its own, so that any can be made alone, or beside others."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, start, done // self.chunk])))
         index = np.arange(start + done, start + done + n, dtype=np.uint64)
-        order = drawing(self.codec, wish, index, seed, known, self.fast.device)
-        asked = order if known is None else drawing(self.codec, wish, index, seed, None, self.fast.device)
-        codes = self.tilted.draw(n, rng, order.plan, asked.plan.fixed)
+        order = drawing(self.codec, wish, index, seed, known, self.device)
+        asked = order if known is None else drawing(self.codec, wish, index, seed, None, self.device)
+        codes = self.members.draw(n, rng, order.plan, asked.plan.fixed)
         made = self.codec.decode(codes, index, seed, rng, order.within, order.pinned, order.wanted)
         return made if known is None else given_rows.kept(made, known)
+
+
+def generator_file(number: int) -> str:
+    """The name of the weights of one of a model's generators."""
+    return f"generator-{number + 1}.safetensors" if number else "generator.safetensors"
 
 
 def rows_as_json(table: pa.Table, columns: list[Column]) -> dict[str, Any]:

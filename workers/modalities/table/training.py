@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +23,16 @@ from workers.modalities import Dataset, Json, Preparing, Progress, quiet, unhear
 from workers.modalities.table import codec as codecs
 from workers.modalities.table import guides, metrics, relations
 from workers.modalities.table.codec import Codec
+from workers.modalities.table.ensemble import Ensemble
 from workers.modalities.table.fields import Column, Ints
 from workers.modalities.table.guiding import Guiding
 from workers.modalities.table.networks import Discriminator, Generator, Rules, Shape, Start
 from workers.modalities.table.outlook import Outlook, guessed, outlook, part
 from workers.modalities.table.rows import affordable, available, read_rows
-from workers.modalities.table.sampler import TableSampler, rows_as_json
+from workers.modalities.table.sampler import TableSampler, generator_file, rows_as_json
 from workers.modalities.table.sampling import FastGenerator, rule_tables
 from workers.modalities.table.spec import TableConfig
+from workers.modalities.table.tilting import Tilted
 
 MIN_ROWS = 10
 VALIDATION, VALIDATION_MOST = 0.1, 8_000  # of the training rows, set aside to decide when to stop and what to keep
@@ -41,6 +44,8 @@ SURE = 0.3  # share of a number's variance from which training starts from its g
 WEIGHT_DECAY = 0.1
 AMPLE, MOST_DROPPED = 40_000, 0.4  # rows for which a preset's dropout is meant, and the most that fewer rows lead to
 MANY, LEAST_WIDTH = 100, 16  # variables from which on networks become narrower, down to this width
+LEAST_ROUND = 500  # steps: shorter ones are not worth another
+SEEDS = 1_000_003  # between the seeds of two rounds
 ANCHOR = 0.05  # weight of the likelihood, in nats a row, beside the adversarial loss
 SLICE = 20_000  # rows whose guides' steps are computed at a time
 PRIOR = 2.0  # rows of prior belief in a table's log-ratios
@@ -50,34 +55,56 @@ PRIOR = 2.0  # rows of prior belief in a table's log-ratios
 class Plan:
     """What a preset stands for."""
 
-    warm_steps: int  # at most: held-out rows end the warm start
+    warm_steps: int  # of a round, at most: held-out rows end it
     steps: int  # of adversarial training
     width: int
     dropout: float
     patience: int  # judgements without progress before the learning rate falls
+    rounds: int = 1  # of the warm start: generators that share the drawing
     batch: int = 256
+
+    @property
+    def all_steps(self) -> int:
+        return self.rounds * self.warm_steps + self.steps
 
 
 PLANS = {
     "draft": Plan(900, 100, 64, 0.1, 4),
     "standard": Plan(6_000, 200, 64, 0.15, 5),
-    "best": Plan(40_000, 2_000, 96, 0.15, 10),
+    "best": Plan(8_000, 200, 64, 0.15, 6, rounds=6),
 }
 
 
 class Rows:
-    """The training rows as one tensor of codes. `draw` is the engine's door."""
+    """The training rows as one tensor of codes, in an order of chance; `aside` of them are not learned from in a round.
+    `draw` is the engine's door."""
 
-    def __init__(self, codes: Ints, codec: Codec) -> None:
+    def __init__(self, codes: Ints, codec: Codec, aside: int) -> None:
         kind = torch.int16 if max(codec.sizes, default=0) < 2**15 else torch.int32
         self.codes, self.k = torch.from_numpy(codes).to(kind), sum(codec.sizes)
         self.offsets = torch.from_numpy(codec.offsets)
         self.sizes = torch.tensor(codec.sizes)
+        self.aside, self.first = aside, 0  # how many, and the first of them
+
+    @property
+    def learned(self) -> int:
+        """How many rows a round learns from."""
+        return len(self.codes) - self.aside
+
+    @property
+    def validation(self) -> Tensor:
+        """(rows, v) that decide when the round stops and what is kept of it."""
+        return self.codes[self.first : self.first + self.aside].long()
+
+    def turn(self, number: int) -> None:
+        """Each round sets others aside."""
+        self.first = number * self.aside % (self.learned + 1)
 
     def some(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """n rows with replacement (n, v), and which of their codes are fixed: none in half of the rows, else each
         number of codes as often as any other."""
-        codes = self.codes[torch.randint(len(self.codes), (n,), generator=rng)].long()
+        rows = torch.randint(self.learned, (n,), generator=rng)
+        codes = self.codes[rows + self.aside * (rows >= self.first)].long()
         share = torch.rand(n, 1, generator=rng) * (torch.rand(n, 1, generator=rng) < FIXED_SHARE)
         return codes, (torch.rand(codes.shape, generator=rng) < share).float()
 
@@ -105,18 +132,23 @@ class TableTraining:
         rng = np.random.default_rng([config.seed, 1])
         rules = [rule.model_dump() for rule in config.constraints]
         fitting = part(ahead.fitting, 0.0, 0.6)
-        self.codec, codes = codecs.fit(columns, self.train, rng, config.max_levels, rules, fitting)
+        search = config.structure == "search"
+        self.codec, codes = codecs.fit(columns, self.train, rng, config.max_levels, rules, fitting, search)
         self.plan = narrowed(self.plan, config, len(self.codec.sizes))
-        kept, aside = _set_aside(len(codes), rng)
-        self.validation = torch.from_numpy(codes[aside])
         ahead.fitting(0.6, 1.0)
-        codes = codes.T[:, kept].T
-        self.rows = Rows(codes, self.codec)
-        begin = start(self.codec, codes, part(ahead.fitting, 0.6, 0.9))
+        codes = codes.T[:, rng.permutation(len(codes))].T
+        self.rows = Rows(codes, self.codec, _aside(len(codes)))
+        begin = start(self.codec, codes[self.rows.aside :], part(ahead.fitting, 0.6, 0.9))
         self.shape = shape(self.codec, begin, self.plan)
         generator, discriminator = build(self.shape, begin, self.codec, config.seed)
         generator.rules = rule_tables(self.codec.rules)
-        warm = WarmSettings(self.plan.warm_steps, weight_decay=WEIGHT_DECAY, patience=self.plan.patience)
+        self._begin = begin
+        warm = WarmSettings(
+            self.plan.warm_steps,
+            weight_decay=WEIGHT_DECAY,
+            patience=self.plan.patience,
+            rounds=self.plan.rounds,
+        )
         self.trainer = Trainer(
             generator,
             discriminator,
@@ -125,15 +157,20 @@ class TableTraining:
             seed=config.seed,
             device=device,
             auxiliary_loss=self._anchor,
-            warm_start=WarmStart(self._likelihood, warm),
-            judge=self._judge if len(aside) else None,
+            warm_start=WarmStart(self._likelihood, warm, self._renew),
+            judge=self._judge if self.rows.aside else None,
         )
 
     def _outlook(self, preparing: Preparing, columns: list[Column]) -> Outlook:
         kept = min(self.available, self.config.max_rows, affordable(len(columns)))
         plan = narrowed(planned(self.config, kept), self.config, round(guessed(columns)[0]))
-        steps = plan.warm_steps + plan.steps
-        return outlook(preparing, columns, self.available, kept, steps, plan.batch, plan.width)
+        return outlook(preparing, columns, self.available, kept, plan.all_steps, plan.batch, plan.width)
+
+    def _renew(self, number: int) -> dict[str, Tensor]:
+        """Another generator and other rows set aside, for a round of the warm start."""
+        self.rows.turn(number)
+        generator, _ = build(self.shape, self._begin, self.codec, self.config.seed + SEEDS * number)
+        return generator.state_dict()
 
     def _likelihood(self, rng: torch.Generator) -> Tensor:
         codes, fixed = self.rows.some(self.plan.batch, rng)
@@ -148,7 +185,7 @@ class TableTraining:
     def _judge(self, network: nn.Module, warm: bool) -> float:
         """The mean negative log-likelihood of the rows set aside, in nats; or how well they are told from samples."""
         if warm:
-            return self._mean_loss(network, self.validation)
+            return self._mean_loss(network, self.rows.validation)
         return self._detected(network)
 
     @torch.no_grad()
@@ -159,8 +196,8 @@ class TableTraining:
 
     def _detected(self, network: nn.Module) -> float:
         fast = FastGenerator(network, self._rules(), self.device)  # type: ignore[arg-type]
-        made = fast.draw(len(self.validation), np.random.default_rng([self.config.seed, 4]))
-        return metrics.codes_auc(self.validation.numpy(), made, self.codec)
+        made = fast.draw(self.rows.aside, np.random.default_rng([self.config.seed, 4]))
+        return metrics.codes_auc(self.rows.validation.numpy(), made, self.codec)
 
     def _rules(self) -> Rules:
         return rule_tables(self.codec.rules)
@@ -175,18 +212,27 @@ class TableTraining:
     def _sample(self, n: int) -> pa.Table:
         """Rows of the averaged generator, in storage types."""
         rng = np.random.default_rng([self.config.seed, 5])
-        codes = FastGenerator(self.trainer.ema, self._rules(), self.device).draw(n, rng)  # type: ignore[arg-type]
+        members = [self._member(weights) for weights in self.trainer.ensemble()]
+        codes = Ensemble(members).draw(n, rng)
         return self.codec.decode(codes, np.arange(n, dtype=np.uint64), self.config.seed, rng)
 
+    def _member(self, weights: dict[str, Tensor]) -> Tilted:
+        network = copy.deepcopy(self.trainer.ema)
+        network.load_state_dict(weights)
+        return Tilted(FastGenerator(network, self._rules(), self.device), self.codec.sizes)  # type: ignore[arg-type]
+
     def export(self, directory: Path) -> Json:
-        for name, network in (("generator", self.trainer.ema), ("discriminator", self.trainer.discriminator)):
-            state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-            save_file(state, directory / f"{name}.safetensors")
+        members = self.trainer.ensemble()
+        named = [(generator_file(number), weights) for number, weights in enumerate(members)]
+        for name, weights in [*named, ("discriminator.safetensors", self.trainer.discriminator.state_dict())]:
+            state = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+            save_file(state, directory / name)
         _write(directory / "codec.json", self.codec.to_json())
         config = {
             "modality": "table",
             "version": 2,
             "shape": self.shape.to_json(),
+            "members": len(members),
             "layout": self.schema.get("layout", {}),
         }
         _write(directory / "config.json", config | {"config": self.config.model_dump(mode="json")})
@@ -212,16 +258,19 @@ class TableTraining:
         used = {
             "available": self.available,
             "drawn": self.train.num_rows,  # of these, at random: what is held in memory
-            "trained_on": len(self.rows.codes),
-            "set_aside": len(self.validation),  # of the training rows: they decided when to stop and what to keep
+            "trained_on": self.rows.learned,
+            "set_aside": self.rows.aside,  # of the training rows: they decided when to stop and what to keep
             "holdout": self.holdout.num_rows,
             "synthetic_judged": judged_rows,
         }
         kept = self.trainer.best.step
-        stage = "likelihood" if kept <= self.plan.warm_steps else "adversarial"
-        judged = {"step": kept, "stage": stage} if len(self.validation) else None
-        made = {"preset": self.config.preset, "steps": self.trainer.step, "kept": judged}
-        return {"modality": "table", **made, "rows": used, "structure": self.codec.structure.describe()} | figures
+        stage = "likelihood" if kept <= self.plan.rounds * self.plan.warm_steps else "adversarial"
+        judged = {"step": kept, "stage": stage} if self.rows.aside else None
+        members = len(self.trainer.ensemble())
+        made = {"preset": self.config.preset, "steps": self.trainer.step, "generators": members, "kept": judged}
+        structure = self.codec.structure
+        told = {"structure": structure.describe(), "warnings": structure.warnings()}
+        return {"modality": "table", **made, "rows": used} | told | figures
 
 
 def planned(config: TableConfig, rows: int) -> Plan:
@@ -230,11 +279,11 @@ def planned(config: TableConfig, rows: int) -> Plan:
     plan = PLANS[config.preset]
     plan = replace(plan, dropout=min(MOST_DROPPED, plan.dropout * (AMPLE / max(rows, 1)) ** 0.5))
     if config.steps is not None:
-        share = plan.steps / (plan.steps + plan.warm_steps)
-        adversarial = round(config.steps * share)
-        plan = replace(plan, steps=adversarial, warm_steps=config.steps - adversarial)
+        rounds = max(1, min(plan.rounds, config.steps // LEAST_ROUND))
+        warm = round(config.steps * (1 - plan.steps / plan.all_steps) / rounds)
+        plan = replace(plan, steps=config.steps - rounds * warm, warm_steps=warm, rounds=rounds)
     if rows < TINY:  # no row can be spared to say when they are known by heart
-        plan = replace(plan, warm_steps=min(plan.warm_steps, TINY_STEPS))
+        plan = replace(plan, warm_steps=min(plan.warm_steps, TINY_STEPS), rounds=1)
     if rows * VALIDATION < TOLD_APART:
         plan = replace(plan, steps=0)
     batch = min(config.batch or plan.batch, max(32, rows))
@@ -273,12 +322,10 @@ def settings(plan: Plan) -> Settings:
     )
 
 
-def _set_aside(n: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Positions of the rows that are learned from, and of those that decide when to stop."""
-    order = rng.permutation(n)
+def _aside(n: int) -> int:
+    """Of n rows, how many decide when to stop: the others are learned from."""
     share = VALIDATION if n >= FEW else 2 * VALIDATION
-    aside = min(int(n * share), VALIDATION_MOST) if n >= TINY else 0
-    return np.sort(order[aside:]), np.sort(order[:aside])
+    return min(int(n * share), VALIDATION_MOST) if n >= TINY else 0
 
 
 def build(shape: Shape, begin: Start, codec: Codec, seed: int) -> tuple[Generator, Discriminator]:

@@ -61,7 +61,7 @@ class Surface(Predictor):
         return np.where(good, np.exp(np.einsum("nt,nt->n", terms(z), weights)), np.nan)
 
     def _look(self, columns: Natural) -> tuple[Floats, Floats, np.ndarray]:
-        """Standardised logarithms (rows, columns), the weights of each row's level (rows, terms), which rows are good."""
+        """Standardised logarithms (rows, columns), each row's weights (rows, terms), and which rows have both."""
         x = np.stack([columns[name] for name in self.grids], 1)
         good = (x > 0).all(1)
         z = (np.log(np.where(x > 0, x, 1.0)) - self.centres) / self.spreads
