@@ -3,7 +3,7 @@
     python -m benchmarks.tables --out results.jsonl            every set, model and seed that is not in the file yet
     python -m benchmarks.tables --table results.jsonl          the tables of RESULTS.md from it
     python -m benchmarks.tables --curve 10,40,160 --sets diamonds --out curve.jsonl     then benchmarks.tables_plot
-    python -m benchmarks.tables --speed rows,job,memory        how fast and how large
+    python -m benchmarks.tables --speed rows,job,memory,reading,wide        how fast and how large
 
 A model is independent, real, ctgan, tvae, tabularargn, mintage:PRESET, mintage:PRESET:STEPS or
 mintage:PRESET:epsilon=E."""

@@ -23,6 +23,7 @@ Result = dict[str, Any]
 STEPS = 200  # enough for a model of the right size; nothing here depends on what it has learned
 LARGE_ROWS, SLICE = 10_000_000, 500_000
 JOB_ROWS = 10_000_000
+MANY_ROWS = 100_000_000
 WIDE = ((5_000, 1_000), (20_000, 300))  # rows, columns
 WIDE_FROM = ("adult", "credit_default", "census_kdd", "loans_wide", "diamonds", "islp_bikeshare")
 
@@ -80,6 +81,16 @@ def memory(desk: Desk, preset: str) -> Result:
     return told | circumstances(desk)
 
 
+def reading(desk: Desk, preset: str) -> Result:
+    """What it takes to draw a training's rows from a hundred million of twenty columns: the same parts many times."""
+    with TemporaryDirectory(prefix="mintage-bench-") as name:
+        folder = Path(name)
+        pq.write_table(some(np.random.default_rng(0), SLICE), folder / "train.parquet")
+        piece("ingest", folder, desk)
+        usage, cost = piece("read", folder, desk, "--rows", str(MANY_ROWS))
+    return cost | {"rows": MANY_ROWS, "columns": 20, "peak_mib": usage.peak_mib} | circumstances(desk)
+
+
 def wide(desk: Desk, preset: str) -> Result:
     """What tables of hundreds of columns cost, each step in a process of its own."""
     sources = [pq.read_table(desk.source(name)) for name in WIDE_FROM]
@@ -124,4 +135,10 @@ def some(rng: np.random.Generator, n: int) -> pa.Table:
     return pa.table(columns)
 
 
-BARS: dict[str, Callable[[Desk, str], Result]] = {"rows": rows, "job": job, "memory": memory, "wide": wide}
+BARS: dict[str, Callable[[Desk, str], Result]] = {
+    "rows": rows,
+    "job": job,
+    "memory": memory,
+    "reading": reading,
+    "wide": wide,
+}
