@@ -1,5 +1,6 @@
 """Jobs as their users see them: submitted, looked at, listed, cancelled."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from service.usecases.idempotency import Answer, Once, answer
 from service.usecases.invalid import from_validation, refuse
 from service.usecases.opening import open_job, ring
 
+LISTED = 2_000  # characters of one part of a job's spec, up to which it is shown in lists
 RANDOM_SEEDS = 2**53  # a seed that we draw survives every JSON parser
 TRAINING_SHARE = 0.8  # of an augmentation that trains first, as its progress counts it
 
@@ -71,7 +73,8 @@ def page(
         where.append(Job.state == state)
     with context.database.read() as session:
         rows, cursor = Scope(session, project_id).page(Job, *where, limit=limit, before=before)
-        return Page[JobView](data=_views(session, rows), next_cursor=cursor)
+        views = _views(session, rows)
+        return Page[JobView](data=[_listed(one) for one in views], next_cursor=cursor)
 
 
 def cancel(context: Context, project_id: str, id: str) -> JobView:
@@ -237,6 +240,15 @@ def _shown(job: Job) -> dict[str, Any]:
     if "source" not in job.spec:
         return job.spec
     return job.spec | {"source": {name: value for name, value in job.spec["source"].items() if name != "key"}}
+
+
+def _listed(view: JobView) -> JobView:
+    """In lists of jobs, without the parts of the spec that are long: conditions of many values, hundreds of rules."""
+    long = sorted(name for name, value in view.spec.items() if len(json.dumps(value)) > LISTED)
+    if not long:
+        return view
+    short = {name: value for name, value in view.spec.items() if name not in long}
+    return view.model_copy(update={"spec": short | {"left_out": long}})
 
 
 def _progress(job: Job, reports: list[dict[str, Any]]) -> ProgressView:

@@ -41,6 +41,8 @@ def train(payload: dict[str, Any], attempt: int, bench: Bench) -> dict[str, Any]
         at = {"step": training.trainer.step, "steps": training.trainer.steps}
         bench.line.far(1.0, stage="reporting", **at, eta_seconds=None)
         report = training.export(model)
+        for sentence in report.get("warnings", ()):
+            bench.line.event(sentence, "warning")
         files = upload(model, payload["prefix"], bench)
     return {"report": dict(report), "files": files, "steps": training.trainer.step}
 

@@ -125,3 +125,14 @@ def test_given_rows_are_in_use_until_the_job_has_ended(api: Api) -> None:
 def test_pictures_say_that_they_complete_nothing(lite: Api) -> None:
     found = {one["name"]: one["completes"] for one in lite.get("/v1/modalities")["data"]}
     assert found == {"table": True, "images": False}
+
+
+def test_long_conditions_are_shown_with_their_job_and_left_out_of_lists(lite: Api) -> None:
+    model_id = lite.model()
+    conditions = {"age": {"in": list(range(1_000))}}
+    job = lite.submit(kind="generate", model_id=model_id, count=5, conditions=conditions)
+    assert lite.get(f"/v1/jobs/{job['id']}")["spec"]["conditions"] == conditions
+    [listed] = lite.get("/v1/jobs?kind=generate")["data"]
+    assert "conditions" not in listed["spec"]
+    assert listed["spec"]["left_out"] == ["conditions"]
+    assert listed["spec"]["count"] == 5

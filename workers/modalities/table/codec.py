@@ -243,11 +243,12 @@ def fit(
     max_levels: int = 256,
     constraints: Sequence[Mapping[str, Any]] = (),
     progress: Progress = quiet,
+    search: bool = True,
 ) -> tuple[Codec, Ints]:
-    """A codec for training rows in storage types, and the codes (n, v) of these rows."""
+    """A codec for training rows in storage types, and the codes (n, v) of these rows. `search` for rules in them."""
     learned = [column for column in columns if column["type"] not in AFRESH]
     names = [column["name"] for column in learned]
-    structure = Structure.fit(learned, table.select(names), constraints, rng)
+    structure = Structure.fit(learned, table.select(names), constraints, rng, search)
     progress(4, 10)
     plain = Codec(columns, structure, [], [], [])
     arrays = plain._free(table, rng)

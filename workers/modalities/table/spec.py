@@ -97,11 +97,19 @@ class TableConfig(TrainConfig):
     batch: int | None = Field(None, ge=8, le=65_536, description="Rows a step; smaller tables use smaller batches.")
     width: int | None = Field(None, ge=16, le=2_048, description="Width of the generator's hidden layers.")
     max_levels: int = Field(
-        300, ge=2, le=2_000, description="Levels of a category learned one by one; rarer are pooled."
+        300,
+        ge=2,
+        le=2_000,
+        description="Levels of a category drawn in one step; one with more is drawn in two, a group and its member.",
     )
     max_rows: int = Field(500_000, ge=10, le=5_000_000, description="Training rows kept in memory, drawn at random.")
     constraints: list[Constraint] = Field(
         default_factory=list, max_length=MOST, description="Rules that every generated row meets; see docs/tables.md."
+    )
+    structure: Literal["search", "stated"] = Field(
+        "search",
+        description="Whether rules that nobody stated are looked for in the training rows, or only those of "
+        "`constraints` are kept.",
     )
     privacy: Privacy | None = Field(None, description="Train with differential privacy; see docs/tables.md.")
 

@@ -1,5 +1,6 @@
 """The whole road: a model trained for a moment keeps every rule in every row, with conditions and without."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,25 @@ def test_no_row_of_a_barely_trained_model_breaks_a_rule(sampler: TableSampler) -
     rows = sampler.table(0, 4_000, 1, {})
     none_broken(rows)
     assert len(np.unique(numbers(rows, "invoice"))) == 4_000
+
+
+def test_rules_that_nobody_stated_are_not_looked_for_where_that_is_asked(tmp_path: Path) -> None:
+    _, dataset = ingest(tmp_path, "orders.parquet", shop(), types={"invoice": "integer"})
+    rule = {"kind": "inequality", "low": "placed", "high": "sent"}
+    sampler = trained(dataset, tmp_path / "model", constraints=[rule], structure="stated")
+    assert {entry["source"] for entry in sampler.codec.structure.describe()} == {"user"}
+
+
+def test_rows_that_break_a_stated_rule_are_told_in_the_report(tmp_path: Path) -> None:
+    table = pa.table({"a": np.arange(1_000), "b": np.where(np.arange(1_000) % 200 == 7, -1, np.arange(1_000) + 5)})
+    _, dataset = ingest(tmp_path, "t.parquet", table, types={"a": "integer", "b": "integer"})
+    rule = {"kind": "inequality", "low": "a", "high": "b"}
+    rows = trained(dataset, tmp_path / "model", constraints=[rule], structure="stated").table(0, 500, 1, {})
+    assert (numbers(rows, "a") <= numbers(rows, "b")).all()
+    report = json.loads((tmp_path / "model" / "report.json").read_text())
+    (warning,) = report["warnings"]
+    assert "a <= b" in warning
+    assert "% of the training rows break" in warning
 
 
 def test_no_more_rows_are_made_than_can_be_told_apart(sampler: TableSampler) -> None:

@@ -223,6 +223,15 @@ class Structure:
                 entry["reason"] += f" {percent(1 - entry['holds_in'])} of the training rows broke it."
         return out
 
+    def warnings(self) -> list[str]:
+        """Stated rules that some training rows broke: those were learned as if they met them."""
+        return [
+            f"{percent(1 - share)} of the training rows break the rule {self.settling.names[rule]!r}; "
+            "they were learned as if they met it."
+            for rule, share in self.held.items()
+            if share < 1
+        ]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "original": self.original,
