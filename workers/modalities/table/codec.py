@@ -268,7 +268,7 @@ def fit(
     progress(9, 10)
     starts = np.cumsum([0, *(len(one.sizes) for one in fields)])
     heads = starts[:-1]
-    order, _ = relations.drawing_order(strength[np.ix_(heads, heads)])
+    order = relations.drawing_order(strength[np.ix_(heads, heads)])
     codec = Codec(columns, structure, [fields[i] for i in order], [], [])
     take = [variable for i in order for variable in range(starts[i], starts[i + 1])]
     codes, strength = codes.T[take].T, strength[np.ix_(take, take)]

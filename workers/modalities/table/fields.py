@@ -25,10 +25,6 @@ class Allowed:
     tables: list[Floats] = field(default_factory=list)
     within: Any = None
 
-    @property
-    def possible(self) -> bool:
-        return bool((self.share > 0).any())
-
 
 class Field(Protocol):
     """`sizes` are the numbers of levels of its codes, in the order in which they are drawn: the first says most."""

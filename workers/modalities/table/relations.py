@@ -66,23 +66,21 @@ def joint(a: Ints, b: Ints, size_a: int, size_b: int) -> Floats:
     return np.bincount(a * size_b + b, minlength=size_a * size_b).reshape(size_a, size_b).astype(float)
 
 
-def drawing_order(strength: Floats) -> tuple[list[int], list[int]]:
-    """An order in which each column follows the one that tells most about it (Prim's walk over the Chow-Liu tree), and
-    for each column in that order the position of that parent (-1 for the first)."""
+def drawing_order(strength: Floats) -> list[int]:
+    """An order in which each column follows the one that tells most about it (Prim's walk over the Chow-Liu tree)."""
     v = len(strength)
     if not v:
-        return [], []
-    order, parents = [int(strength.sum(0).argmax())], [-1]
-    best, best_parent = strength[order[0]].copy(), np.zeros(v, int)
+        return []
+    order = [int(strength.sum(0).argmax())]
+    best = strength[order[0]].copy()
     best[order[0]] = -1
     while len(order) < v:
         take = int(best.argmax())
-        parents.append(int(best_parent[take]))
         order.append(take)
         better = (strength[take] > best) & (best >= 0)
-        best[better], best_parent[better] = strength[take][better], len(order) - 1
+        best[better] = strength[take][better]
         best[take] = -1
-    return order, parents
+    return order
 
 
 def strongest(strength: Floats, sizes: list[int]) -> list[tuple[int, int]]:

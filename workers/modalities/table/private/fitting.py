@@ -197,7 +197,7 @@ def _fitted(
     strength, noise = relating.strengths(whole, flat, counter, statistics.part(STRENGTHS))
     starts = np.cumsum([0, *(len(own) for own in shares)])
     heads = starts[:-1]
-    order, _ = relations.drawing_order(strength[np.ix_(heads, heads)])
+    order = relations.drawing_order(strength[np.ix_(heads, heads)])
     take = [i for place in order for i in range(starts[place], starts[place + 1])]
     whole, flat, strength = whole[:, take], [flat[i] for i in take], strength[np.ix_(take, take)]
     codec = Codec(columns, structure, [fields[place] for place in order], [], [])
