@@ -259,6 +259,6 @@ def test_sigterm_gives_a_long_ingest_back(yard: Yard) -> None:
     start = time.monotonic()
     worker.process.send_signal(signal.SIGTERM)
     worker.process.wait(15)
-    assert time.monotonic() - start < 5.0
+    assert time.monotonic() - start < 10.0
     unit = yard.unit(job_id)
     assert (unit.state, unit.failures) == (State.QUEUED, 0)
