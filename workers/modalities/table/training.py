@@ -77,14 +77,15 @@ PLANS = {
 
 
 class Rows:
-    """The training rows as one tensor of codes, in an order of chance; `aside` of them are not learned from in a round.
-    `draw` is the engine's door."""
+    """The training rows as one tensor of codes on the device, in an order of chance; `aside` of them are not learned
+    from in a round. `draw` is the engine's door."""
 
-    def __init__(self, codes: Ints, codec: Codec, aside: int) -> None:
+    def __init__(self, codes: Ints, codec: Codec, aside: int, device: str) -> None:
         kind = torch.int16 if max(codec.sizes, default=0) < 2**15 else torch.int32
-        self.codes, self.k = torch.from_numpy(codes).to(kind), sum(codec.sizes)
-        self.offsets = torch.from_numpy(codec.offsets)
-        self.sizes = torch.tensor(codec.sizes)
+        self.codes, self.k = torch.from_numpy(codes).to(kind).to(device), sum(codec.sizes)
+        self.offsets = torch.from_numpy(codec.offsets).to(device)
+        self.sizes = torch.tensor(codec.sizes, device=device)
+        self.device = device
         self.aside, self.first = aside, 0  # how many, and the first of them
 
     @property
@@ -105,12 +106,14 @@ class Rows:
         """n rows with replacement (n, v), and which of their codes are fixed: none in half of the rows, else each
         number of codes as often as any other."""
         rows = torch.randint(self.learned, (n,), generator=rng)
-        codes = self.codes[rows + self.aside * (rows >= self.first)].long()
+        rows = (rows + self.aside * (rows >= self.first)).to(self.device, non_blocking=True)
+        codes = self.codes[rows].long()
         share = torch.rand(n, 1, generator=rng) * (torch.rand(n, 1, generator=rng) < FIXED_SHARE)
-        return codes, (torch.rand(codes.shape, generator=rng) < share).float()
+        fixed = (torch.rand(codes.shape, generator=rng) < share).float()
+        return codes, fixed.to(self.device, non_blocking=True)
 
     def one_hots(self, codes: Tensor) -> Tensor:
-        return torch.zeros(len(codes), self.k).scatter_(1, codes + self.offsets, 1.0)
+        return torch.zeros(len(codes), self.k, device=self.device).scatter_(1, codes + self.offsets, 1.0)
 
     def draw(self, n: int, rng: torch.Generator) -> Batch:
         """Rows as one-hots, and as condition the one-hots of what is fixed."""
@@ -138,7 +141,7 @@ class TableTraining:
         self.plan = narrowed(self.plan, config, len(self.codec.sizes))
         ahead.fitting(0.6, 1.0)
         codes = codes.T[:, rng.permutation(len(codes))].T
-        self.rows = Rows(codes, self.codec, _aside(len(codes)))
+        self.rows = Rows(codes, self.codec, _aside(len(codes)), device)
         begin = start(self.codec, codes[self.rows.aside :], part(ahead.fitting, 0.6, 0.9))
         self.shape = shape(self.codec, begin, self.plan)
         generator, discriminator = build(self.shape, begin, self.codec, config.seed)
@@ -176,7 +179,6 @@ class TableTraining:
 
     def _likelihood(self, rng: torch.Generator) -> Tensor:
         codes, fixed = self.rows.some(self.plan.batch, rng)
-        codes, fixed = codes.to(self.device), fixed.to(self.device)
         losses: Tensor = self.trainer.generator.likelihood(codes, fixed, rng)  # type: ignore[operator]
         return (losses * (1 - fixed)).sum() / len(codes)
 
@@ -193,13 +195,13 @@ class TableTraining:
     @torch.no_grad()
     def _mean_loss(self, network: nn.Module, codes: Tensor) -> float:
         slices = torch.split(codes, 2_048)
-        parts = [network.likelihood(part.to(self.device)).sum() for part in slices]  # type: ignore[operator]
+        parts = [network.likelihood(part).sum() for part in slices]  # type: ignore[operator]
         return float(torch.stack(parts).sum()) / max(1, len(codes))
 
     def _detected(self, network: nn.Module) -> float:
         fast = FastGenerator(network, self._rules(), self.device)  # type: ignore[arg-type]
         made = fast.draw(self.rows.aside, np.random.default_rng([self.config.seed, 4]))
-        return metrics.codes_auc(self.rows.validation.numpy(), made, self.codec)
+        return metrics.codes_auc(self.rows.validation.cpu().numpy(), made, self.codec)
 
     def _rules(self) -> Rules:
         return rule_tables(self.codec.rules)
