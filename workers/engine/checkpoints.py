@@ -74,7 +74,9 @@ def state(trainer: Trainer) -> State:
         "strikes": trainer.guard.strikes,
         "best": [trainer.best.score, trainer.best.step] if trainer.best.tensors else None,
         "members": [[member.score, member.step] for member in trainer.members],
-        "warm": [warm.patience_left, warm.cuts, warm.over] if (warm := trainer.warm_start) is not None else None,
+        "warm": [warm.patience_left, warm.cuts, warm.over, warm.round]
+        if (warm := trainer.warm_start) is not None
+        else None,
     }
     return State(tensors, numbers)
 
@@ -142,7 +144,7 @@ class _Numbers:
     strikes: int
     best: tuple[float, int] | None
     members: list[tuple[float, int]]
-    warm: tuple[int, int, bool] | None
+    warm: tuple[int, int, bool, int] | None
 
     @classmethod
     def of(cls, trainer: Trainer, saved: Mapping[str, Any]) -> _Numbers:
@@ -157,8 +159,10 @@ class _Numbers:
             int(saved["strikes"]),
             None if best is None else (float(best[0]), int(best[1])),
             [(float(score), int(step)) for score, step in saved["members"]],
-            None if warm is None else (int(warm[0]), int(warm[1]), bool(warm[2])),
+            None if warm is None else (int(warm[0]), int(warm[1]), bool(warm[2]), int(warm[3])),
         )
+        if len(out.members) > (out.warm[3] if out.warm else 0):
+            raise ValueError("it has more generators than rounds that are over")
         if not 0 <= out.step <= trainer.steps:
             raise ValueError(f"it is of step {out.step}, and the run has {trainer.steps}")
         return out
@@ -170,8 +174,8 @@ class _Numbers:
         trainer.members = [Best(*member) for member in self.members]
         if trainer.warm_start is not None and self.warm is not None:
             warm = trainer.warm_start
-            warm.patience_left, warm.cuts, warm.over = self.warm
-            warm.go_on_in(len(self.members))
+            warm.patience_left, warm.cuts, warm.over, number = self.warm
+            warm.go_on_in(number)
 
 
 def save(trainer: Trainer, path: Path) -> None:

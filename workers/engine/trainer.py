@@ -83,6 +83,8 @@ class Trainer:
         self.generator, self.discriminator = generator.to(device).train(), discriminator.to(device).train()
         self.draw, self.settings, self.device = draw, settings, device
         self.augment, self.auxiliary_loss, self.judge = augment, auxiliary_loss, judge
+        if warm_start is not None and warm_start.settings.rounds > 1 and (judge is None or warm_start.renew is None):
+            raise ValueError("rounds of a warm start need a judge and new weights")
         self.warm_start = warm_start
         self.best = Best()
         self.members: list[Best] = []  # of the rounds of a warm start that are over
@@ -124,9 +126,10 @@ class Trainer:
         while self.step < self.steps:
             report = (self.step + 1) % self.settings.report_every == 0 or self.step + 1 == self.steps
             warm = self._warm
+            begin = self.warm_start.round_begins if warm and self.warm_start else self._warm_steps
             metrics = self.warm_start.step(self) if warm and self.warm_start else self._one_step(report)
             self.step += 1
-            self.averaged.update(self.step if warm else self.step - self._warm_steps)
+            self.averaged.update(self.step - begin)
             values = self._read(metrics) if report else None
             if values is not None and not self.guard.passes(self, values):
                 continue  # rolled back to the last good state
@@ -134,14 +137,15 @@ class Trainer:
             yield Progress(self.step, self.steps, values if values is None else values | scored)
         self.keep_best()
 
-    def ensemble(self) -> list[dict[str, Tensor]]:
-        """The weights of all generators that share the drawing. One whose round was cut short counts only if it has
-        come about as far as the others."""
+    def ensemble(self) -> list[Best]:
+        """All generators that share the drawing. One whose round was cut short counts only if it is about as good as
+        the worst of those before it."""
         scores = [member.score for member in self.members]
-        kept = [member.tensors for member in self.members]
-        if self._warm and kept and not self.best.score <= (1 + BEHIND) * max(scores):
-            return kept
-        return [*kept, dict(self.ema.state_dict())]
+        if self._warm and scores and not self.best.score <= (1 + BEHIND) * max(scores):
+            return list(self.members)
+        last = Best(self.best.score, self.best.step)
+        last.tensors = dict(self.ema.state_dict())
+        return [*self.members, last]
 
     def keep_best(self) -> None:
         """`ema` becomes the best average so far. A run ends with it; whoever stops one sooner calls it."""
@@ -167,10 +171,12 @@ class Trainer:
         if not warm.more:
             self._leave_warm(warm)
             return
-        self.members.append(self.best)
+        if self.best.tensors:
+            self.members.append(self.best)
         self.best = Best()
         warm.next_round(self)
-        self.step = warm.round * warm.settings.steps
+        self.guard.strikes = 0
+        self.step = warm.round_begins
         self.guard.keep(self)
 
     def _leave_warm(self, warm: WarmStart) -> None:

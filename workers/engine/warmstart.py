@@ -57,6 +57,11 @@ class WarmStart:
         return self.settings.steps * self.settings.rounds
 
     @property
+    def round_begins(self) -> int:
+        """The step before its first."""
+        return self.settings.steps * self.round
+
+    @property
     def round_ends(self) -> int:
         """The step at which the round is over, at the latest."""
         return self.settings.steps * (self.round + 1)
@@ -83,7 +88,7 @@ class WarmStart:
 
     def _lr(self, step: int) -> float:
         s = self.settings
-        left, step = (self.round_ends - step) / (LAST * s.steps), step - self.round * s.steps
+        left, step = (self.round_ends - step) / (LAST * s.steps), step - self.round_begins
         return s.lr * s.cut**self.cuts * min(1.0, (step + 1) / (s.warmup + 1), max(left, 0.02))
 
     def go_on_in(self, number: int) -> None:

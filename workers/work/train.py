@@ -138,6 +138,7 @@ class Run:
         self.steps = training.trainer.steps
         self._stamp, self._pace, self._told = time.monotonic(), 0.0, 0.0
         self._at = training.trainer.step
+        self._evaluated = self._at // max(1, self.steps // EVALUATIONS)
 
     def go(self) -> None:
         self.line.grace = DRAIN_SECONDS
@@ -165,7 +166,8 @@ class Run:
         self._far(progress.step)
         values = {name: value for name, value in (progress.metrics or {}).items() if isfinite(value)}  # JSON has no NaN
         stride = max(1, self.steps // EVALUATIONS)
-        if progress.step % stride == 0:
+        if progress.step // stride > self._evaluated:
+            self._evaluated = progress.step // stride
             values |= {name: value for name, value in self.training.evaluate().items() if isfinite(value)}
         elif time.monotonic() - self._told < METRICS_SECONDS:
             return

@@ -4,10 +4,12 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from tests.unit.engine.test_trainer import SETTINGS, Critic, Line, draw, finish
+from workers.engine.ema import Ema
 from workers.engine.snapshots import Best
 from workers.engine.trainer import Trainer
 from workers.engine.warmstart import WarmSettings, WarmStart
@@ -112,9 +114,9 @@ def test_each_round_leaves_a_generator_of_its_own() -> None:
     assert run.steps == steps[-1] == 3 * WARM.steps + 20
     members = run.ensemble()
     assert len(members) == 3
-    assert not same(members[0], members[1])
+    assert not same(members[0].tensors, members[1].tensors)
     for weights in members:
-        run.ema.load_state_dict(weights)
+        run.ema.load_state_dict(weights.tensors)
         assert mean_error(run.ema) < 0.5
 
 
@@ -128,8 +130,8 @@ def test_a_run_that_is_resumed_in_any_round_ends_in_the_same_weights(tmp_path: P
         resumed = warmed(settings=ROUNDS)
         resumed.load(path)
         finish(resumed)
-        assert all(map(same, whole.ensemble(), resumed.ensemble())), path.name
-        assert len(whole.ensemble()) == len(resumed.ensemble())
+        pairs = zip(whole.ensemble(), resumed.ensemble(), strict=True)
+        assert all(same(one.tensors, other.tensors) for one, other in pairs), path.name
 
 
 def test_a_round_that_is_cut_short_counts_only_if_it_came_as_far_as_the_others() -> None:
@@ -141,3 +143,17 @@ def test_a_round_that_is_cut_short_counts_only_if_it_came_as_far_as_the_others()
     assert len(run.ensemble()) == 1
     run.best.score = run.members[0].score
     assert len(run.ensemble()) == 2
+
+
+def test_the_average_of_a_later_round_does_not_begin_with_the_weights_of_chance() -> None:
+    run = warmed(settings=replace(ROUNDS, patience=100))
+    run.averaged = Ema(run.generator, half_life=200.0)
+    finish(run)
+    scores = [member.score for member in run.ensemble()]
+    assert max(scores) < 0.5
+
+
+def test_rounds_that_nobody_judges_are_refused() -> None:
+    warm = WarmStart(lambda rng: torch.zeros(()), ROUNDS, renewed)
+    with pytest.raises(ValueError, match="rounds"):
+        Trainer(Line(), Critic(), draw, SETTINGS, seed=0, warm_start=warm)

@@ -81,6 +81,10 @@ def test_what_no_row_can_meet_is_refused_by_the_rules_name(
         ([A_MAYBE], {"a": 80, "maybe": None}),
         ([TOTAL], {"total": 7.01, "price": 7.01, "a": 1}),
         ([TOTAL], {"total": {"max": 0}}),
+        (
+            [{"kind": "formula", "column": "total", "expression": "100 * price * a"}],
+            {"price": 20, "a": 90},
+        ),  # new totals
         ([MINOR], {"a": 12}),
         ([MINOR], {"a": 12, "status": {"in": ["new", "minor"]}}),
         ([SENT], {"placed": "2024-03-01"}),

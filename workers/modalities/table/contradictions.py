@@ -56,6 +56,8 @@ def contradictions(
     about = [(form, asked) for form in forms if (asked := [name for name in speaks_of(form) if name in conditions])]
     for form, asked in about:
         text = names[form.rule]
+        if isinstance(form, Derived) and form.column not in conditions:
+            continue  # it becomes what follows, also beyond the values that rows have had
         if isinstance(form, Distinct):
             unique = f"its values are unique by the rule {text!r}."
             out.append((asked[0], f"No condition can be put on {asked[0]!r}: {unique}"))
@@ -72,7 +74,7 @@ def _objection(form: Form, known: Mapping[str, Column], conditions: Mapping[str,
         {name: asked.values for name in used if isinstance(asked := conditions.get(name), kind)}
         for kind in (Shares, Some)
     )
-    size = len(used) + (sum(1 for _ in form.node.walk()) if isinstance(form, Derived | Expression) else 0)
+    size = len(used) + (_cost(form.node) if isinstance(form, Derived | Expression) else 0)
     for values in (*every.values(), *some.values()):
         size *= len(values)
     if size > most:
@@ -88,6 +90,11 @@ def _objection(form: Form, known: Mapping[str, Column], conditions: Mapping[str,
             told = " and ".join(f"{name[:60]!r} as {str(value)[:60]!r}" for name, value in islice(given.items(), 3))
             return f" in rows that have {told}" if told else ""
     return None
+
+
+def _cost(node: expressions.Node) -> int:
+    """About how many steps it takes to work out what an expression may be."""
+    return sum(len(one.value[1]) if one.op == "in" else 1 for one in node.walk())
 
 
 def _possible(form: Form, known: Mapping[str, Column], columns: Mapping[str, Reach]) -> bool:

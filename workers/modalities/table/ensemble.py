@@ -24,6 +24,8 @@ class Ensemble:
         drawn = []
         for number, member in enumerate(self.members):
             rows = np.flatnonzero(who == number)
+            if n and not len(rows):  # few rows are asked for
+                continue
             own = replace(plan, fixed=None if plan.fixed is None else plan.fixed[rows])
             drawn.append(member.draw(len(rows), rng, own, None if asked is None else asked[rows]))
         place = np.empty(n, np.int64)

@@ -46,7 +46,7 @@ class Tilted:
 
     def draw(self, n: int, rng: np.random.Generator, plan: Plan, asked: Ints | None = None) -> Ints:
         """n rows (n, v) as `plan` allows; `asked` (n, v) are those of its fixed codes that conditions prescribe."""
-        if asked is None and not plan.shares and not plan.chains:
+        if not n or (asked is None and not plan.shares and not plan.chains):
             return self.fast.draw(n, rng, plan)
         codes, group = _combinations(n, len(self.sizes), asked)
         if len(codes) > GROUPS:

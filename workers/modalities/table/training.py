@@ -19,7 +19,7 @@ from service.errors import Rejected
 from workers.engine.batch import Batch
 from workers.engine.trainer import Settings, Trainer
 from workers.engine.warmstart import WarmSettings, WarmStart
-from workers.modalities import Dataset, Json, Preparing, Progress, quiet, unheard
+from workers.modalities import Dataset, Json, Preparing, unheard
 from workers.modalities.table import codec as codecs
 from workers.modalities.table import guides, metrics, relations
 from workers.modalities.table.codec import Codec
@@ -98,6 +98,12 @@ class Rows:
         """(rows, v) that decide when the round stops and what is kept of it."""
         return self.codes[self.first : self.first + self.aside].long()
 
+    def to_learn(self) -> Ints:
+        """(rows, v): those that the round learns from."""
+        parts = self.codes[: self.first], self.codes[self.first + self.aside :]
+        out: Ints = torch.cat(parts).long().cpu().numpy()
+        return out
+
     def turn(self, number: int) -> None:
         """Each round sets others aside."""
         self.first = number * self.aside % (self.learned + 1)
@@ -142,11 +148,13 @@ class TableTraining:
         ahead.fitting(0.6, 1.0)
         codes = codes.T[:, rng.permutation(len(codes))].T
         self.rows = Rows(codes, self.codec, _aside(len(codes)), device)
-        begin = start(self.codec, codes[self.rows.aside :], part(ahead.fitting, 0.6, 0.9))
+        learned = codes[self.rows.aside :]
+        self._guides = guides.fit(self.codec, learned)
+        ahead.fitting(0.7, 1.0)
+        begin = start(self.codec, learned, self._guides)
         self.shape = shape(self.codec, begin, self.plan)
         generator, discriminator = build(self.shape, begin, self.codec, config.seed)
         generator.rules = rule_tables(self.codec.rules)
-        self._begin = begin
         warm = WarmSettings(
             self.plan.warm_steps,
             weight_decay=WEIGHT_DECAY,
@@ -174,7 +182,8 @@ class TableTraining:
     def _renew(self, number: int) -> dict[str, Tensor]:
         """Another generator and other rows set aside, for a round of the warm start."""
         self.rows.turn(number)
-        generator, _ = build(self.shape, self._begin, self.codec, self.config.seed + SEEDS * number)
+        begin = start(self.codec, self.rows.to_learn(), self._guides)
+        generator, _ = build(self.shape, begin, self.codec, self.config.seed + SEEDS * number)
         return generator.state_dict()
 
     def _likelihood(self, rng: torch.Generator) -> Tensor:
@@ -216,7 +225,7 @@ class TableTraining:
     def _sample(self, n: int) -> pa.Table:
         """Rows of the averaged generator, in storage types."""
         rng = np.random.default_rng([self.config.seed, 5])
-        members = [self._member(weights) for weights in self.trainer.ensemble()]
+        members = [self._member(kept.tensors) for kept in self.trainer.ensemble()]
         codes = Ensemble(members).draw(n, rng)
         return self.codec.decode(codes, np.arange(n, dtype=np.uint64), self.config.seed, rng)
 
@@ -227,7 +236,7 @@ class TableTraining:
 
     def export(self, directory: Path) -> Json:
         members = self.trainer.ensemble()
-        named = [(generator_file(number), weights) for number, weights in enumerate(members)]
+        named = [(generator_file(number), kept.tensors) for number, kept in enumerate(members)]
         for name, weights in [*named, ("discriminator.safetensors", self.trainer.discriminator.state_dict())]:
             state = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
             save_file(state, directory / name)
@@ -262,16 +271,17 @@ class TableTraining:
         used = {
             "available": self.available,
             "drawn": self.train.num_rows,  # of these, at random: what is held in memory
-            "trained_on": self.rows.learned,
+            "trained_on": self.rows.learned,  # by each generator
             "set_aside": self.rows.aside,  # of the training rows: they decided when to stop and what to keep
             "holdout": self.holdout.num_rows,
             "synthetic_judged": judged_rows,
         }
-        kept = self.trainer.best.step
-        stage = "likelihood" if kept <= self.plan.rounds * self.plan.warm_steps else "adversarial"
-        judged = {"step": kept, "stage": stage} if self.rows.aside else None
-        members = len(self.trainer.ensemble())
-        made = {"preset": self.config.preset, "steps": self.trainer.step, "generators": members, "kept": judged}
+        warm = self.plan.rounds * self.plan.warm_steps
+        kept = [
+            {"step": one.step, "stage": "likelihood" if one.step <= warm else "adversarial"}
+            for one in self.trainer.ensemble()
+        ]
+        made = {"preset": self.config.preset, "steps": self.trainer.step, "kept": kept if self.rows.aside else None}
         structure = self.codec.structure
         told = {"structure": structure.describe(), "warnings": structure.warnings()}
         return {"modality": "table", **made, "rows": used} | told | figures
@@ -355,15 +365,13 @@ def shape(codec: Codec, begin: Start, plan: Plan) -> Shape:
     )
 
 
-def start(codec: Codec, codes: Ints, progress: Progress = quiet) -> Start:
-    """Shares of levels, and for each variable what its guide, if that is a good one, or its strongest predecessor says
-    of it; all other tables begin with zeros."""
+def start(codec: Codec, codes: Ints, found: guides.Guides) -> Start:
+    """Shares of levels in these rows, and for each variable what its guide, if that is a good one, or its strongest
+    predecessor says of it; all other tables begin with zeros."""
     shares = [
         np.log((np.bincount(codes[:, i], minlength=size) + 0.1) / (len(codes) + 0.1 * size))
         for i, size in enumerate(codec.sizes)
     ]
-    found = guides.fit(codec, codes)
-    progress(1, 4)
     guiding = found.at_work(codec.sizes)
     taken = _steps_taken(guiding, codes)
     steps = {}
@@ -378,7 +386,6 @@ def start(codec: Codec, codes: Ints, progress: Progress = quiet) -> Start:
         said = np.zeros((a, b)) if j in settled else relations.log_ratio(codes[:, i], codes[:, j], a, b, PRIOR)
         pairs.append(torch.from_numpy(said).float())
         settled.add(j)
-    progress(4, 4)
     return Start([torch.from_numpy(share).float() for share in shares], pairs, steps, guiding)
 
 

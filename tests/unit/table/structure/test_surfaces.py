@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.unit.table.structure.toys import fitted, formulas, made, numbers, same, there_and_back
+from tests.unit.table.structure.toys import dates, fitted, formulas, made, numbers, same, there_and_back
 
 RNG = np.random.default_rng(8)
 N = 4_000
@@ -87,3 +87,15 @@ def test_a_level_that_the_function_does_not_know_and_what_is_not_positive_get_a_
     back = STRUCTURE.inverse(free, np.random.default_rng(2))
     assert back["instalment"].null_count == 0
     assert np.isfinite(numbers(back, "instalment")).all()
+
+
+def test_a_date_of_few_values_is_no_category_of_a_function() -> None:
+    quarters = dates([19_800, 19_890, 19_980])
+    quarter = RNG.integers(0, 3, N)
+    size = np.round(RNG.lognormal(3, 0.5, N), 3)
+    price = np.round(np.array([2.0, 5.0, 11.0])[quarter] * size**1.2 * np.exp(RNG.normal(0, 0.003, N)), 3)
+    table = pa.table({"quarter": quarters.take(pa.array(quarter)), "size": size, "price": price})
+    structure = fitted(table)
+    assert not any("quarter" in formula for formula in formulas(structure))
+    named = pa.table({"quarter": pa.array(["a", "b", "c"]).take(pa.array(quarter)), "size": size, "price": price})
+    assert any("for each quarter" in formula for formula in formulas(fitted(named)))

@@ -17,7 +17,7 @@ from workers.modalities.table.structure.find_identities import (
     heaps,
     many_positive,
 )
-from workers.modalities.table.structure.grids import Floats, Ints
+from workers.modalities.table.structure.grids import Flags, Floats, Ints
 from workers.modalities.table.structure.plan import Plan
 from workers.modalities.table.structure.predicted import Predicted
 from workers.modalities.table.structure.steps import there
@@ -27,12 +27,13 @@ NEAR = 0.03  # share of the logarithm's spread that is left open: less than for 
 # weights to fit
 NEARER = 0.003  # likewise, for a column that heaps at some values: what is left then says nothing of these heaps
 GAIN = 0.5  # a category's own functions leave at most this share of what one for all leaves
-LEVELS, CATEGORIES = 8, 12  # of a category, and categories that are tried
+LEVELS, MOST = 8, 12  # of a category, and categories that are tried
 LEVEL_ROWS = 10  # rows of a level for each weight
 TRIM = 0.95  # share of the rows that count: the others may be odd
 STRAIGHT = 0.3  # share of its spread that straight lines may leave open of a column, for a closer look
 LEADING = 8  # columns that are tried to explain another
 WORTH = 0.7  # share of what was open that may be left by one column more
+CATEGORIES = ("category", "boolean", "integer", "float")  # types that may be one; their values are JSON's
 TRIED = 4  # columns that are made, with each category
 ROUNDED = 0.05  # of standardised logarithms: how far outwards the ends are rounded
 
@@ -44,6 +45,7 @@ class Groups:
     by: str | None
     levels: list[object]
     codes: Ints  # of the pool's rows, -1 for a level that is not among these
+    fitted: Flags  # rows that a function is fitted to; the others judge it
 
     def centred(self, x: Floats) -> Floats:
         out = x.copy()
@@ -85,8 +87,11 @@ def _best(plan: Plan, pool: Pool) -> Predicted | None:
 
 def _groups(plan: Plan, pool: Pool) -> list[Groups]:
     n = len(pool.rows)
-    out = [Groups(None, [None], np.zeros(n, np.int64))]
+    fitted = plan.table.rng.random(n) < 0.5
+    out = [Groups(None, [None], np.zeros(n, np.int64), fitted)]
     for name in plan.columns:
+        if plan.columns[name]["type"] not in CATEGORIES:
+            continue
         codes, count = plan.codes(name)
         if not 2 <= count <= LEVELS or name in pool.names:
             continue
@@ -98,8 +103,8 @@ def _groups(plan: Plan, pool: Pool) -> list[Groups]:
             continue
         place = np.full(count, -1)
         place[good] = np.arange(len(good))
-        out.append(Groups(name, [values[c] for c in good], place[codes]))
-    return out[: CATEGORIES + 1]
+        out.append(Groups(name, [values[c] for c in good], place[codes], fitted))
+    return out[: MOST + 1]
 
 
 def _values(plan: Plan, name: str, count: int) -> list[object]:
@@ -156,7 +161,7 @@ def _fit(plan: Plan, pool: Pool, groups: Groups, target: int, columns: list[int]
     """The share of the target's spread that is left open in rows that were not fitted, and the function."""
     x, y = pool.x[:, columns], pool.x[:, target]
     a = terms(x)
-    fitted = np.arange(len(y)) % 2 == 0
+    fitted = groups.fitted
     weights, off = [], []
     for level in range(len(groups.levels)):
         rows = groups.codes == level
