@@ -94,8 +94,9 @@ class Training(Protocol):
         """A PNG of samples from fixed noise, or None where people would rather read."""
 
     def export(self, directory: Path) -> Json:
-        """Write generator.safetensors, discriminator.safetensors, codec.json, config.json, report.json and samples.*
-        into `directory`; calibrates first where the modality does. Returns the report (public, JSON)."""
+        """Write generator.safetensors (and generator-2.safetensors ... where several share the drawing),
+        discriminator.safetensors, codec.json, config.json, report.json and samples.* into `directory`; calibrates first
+        where the modality does. Returns the report (public, JSON)."""
 
 
 @dataclass(frozen=True)
