@@ -93,10 +93,9 @@ class Rows:
         """How many rows a round learns from."""
         return len(self.codes) - self.aside
 
-    @property
-    def validation(self) -> Tensor:
+    def validation(self, most: int = VALIDATION_MOST) -> Tensor:
         """(rows, v) that decide when the round stops and what is kept of it."""
-        return self.codes[self.first : self.first + self.aside].long()
+        return self.codes[self.first : self.first + min(self.aside, most)].long()
 
     def to_learn(self) -> Ints:
         """(rows, v): those that the round learns from."""
@@ -198,7 +197,7 @@ class TableTraining:
     def _judge(self, network: nn.Module, warm: bool) -> float:
         """The mean negative log-likelihood of the rows set aside, in nats; or how well they are told from samples."""
         if warm:
-            return self._mean_loss(network, self.rows.validation[:LIKELY_ROWS])
+            return self._mean_loss(network, self.rows.validation(LIKELY_ROWS))
         return self._detected(network)
 
     @torch.no_grad()
@@ -210,7 +209,7 @@ class TableTraining:
     def _detected(self, network: nn.Module) -> float:
         fast = FastGenerator(network, self._rules(), self.device)  # type: ignore[arg-type]
         made = fast.draw(self.rows.aside, np.random.default_rng([self.config.seed, 4]))
-        return metrics.codes_auc(self.rows.validation.cpu().numpy(), made, self.codec)
+        return metrics.codes_auc(self.rows.validation().cpu().numpy(), made, self.codec)
 
     def _rules(self) -> Rules:
         return rule_tables(self.codec.rules)
