@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -31,11 +32,18 @@ def dataset(mint: Mint) -> str:
     return str(found["id"])
 
 
-def test_a_table_is_balanced_with_rows_that_are_marked_and_scored(mint: Mint, dataset: str) -> None:
+@pytest.fixture(scope="module")
+def balanced(mint: Mint, dataset: str) -> dict[str, Any]:
+    """What a job that trains and balances told at its end; its files are in `out`."""
     options = ["--preset", "draft", "--steps", "20", "--seed", "3", "--out", "out"]
     job = mint.json("augment", dataset, "--target", "income", *options)
     assert job["state"] == "succeeded"
-    told = job["result"]
+    told: dict[str, Any] = job["result"]
+    return told
+
+
+def test_a_table_is_balanced_with_rows_that_are_marked_and_scored(mint: Mint, balanced: dict[str, Any]) -> None:
+    told = balanced
     source, out = pq.read_table(ADULT).slice(0, ROWS), pq.read_table(next((mint.folder / "out").glob("*.parquet")))
     assert out.schema.names == [*source.schema.names, "is_synthetic"]
     kinds = [str(kind).removeprefix("large_") for kind in source.schema.types]
@@ -58,9 +66,21 @@ def test_a_table_is_balanced_with_rows_that_are_marked_and_scored(mint: Mint, da
     assert mint.json("models", "show", told["model_id"])["status"] == "ready"
 
 
-def test_the_model_that_was_made_enlarges_the_table_without_another_training(mint: Mint, dataset: str) -> None:
-    model = mint.json("jobs", "list", "--kind", "augment")["data"][-1]["model_id"]
-    options = ["--model", model, "--method", "enlarge", "--factor", "1.5", "--target", "age", "--format", "csv"]
+def test_the_model_that_was_made_enlarges_the_table_without_another_training(
+    mint: Mint, dataset: str, balanced: dict[str, Any]
+) -> None:
+    options = [
+        "--model",
+        balanced["model_id"],
+        "--method",
+        "enlarge",
+        "--factor",
+        "1.5",
+        "--target",
+        "age",
+        "--format",
+        "csv",
+    ]
     shown = mint.run("augment", dataset, *options, "--out", "more")
     assert "r2" in shown.stdout
     assert "synthetic rows" in shown.stdout

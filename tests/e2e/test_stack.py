@@ -256,7 +256,11 @@ def test_a_killed_worker_and_a_killed_api_are_started_again(mint: Mint, model: s
         now = mint.processes()
         return all(now[n]["state"] == "running" and now[n]["pid"] != before[n]["pid"] for n in ("worker-1", "api"))
 
+    def answers() -> bool:
+        return subprocess.run([*mint.command, "models", "list"], capture_output=True, env=mint.env).returncode == 0
+
     eventually(again, 30, "both run again")
+    eventually(answers, 30, "the API takes calls again")
     assert mint.json("generate", model, "--count", "10", "--out", "after")["state"] == "succeeded"
 
 
