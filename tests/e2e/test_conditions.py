@@ -19,7 +19,7 @@ ROWS = 900
 @pytest.fixture(scope="module")
 def mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mint]:
     made = Mint(tmp_path_factory.mktemp("conditions"))
-    made.run("up", "--detach")
+    made.run(*made.up, "--detach")
     yield made
     made.run("down")
 

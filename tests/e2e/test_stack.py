@@ -44,6 +44,8 @@ class Mint:
         known = {name: value for name, value in os.environ.items() if not name.startswith("MINTAGE_")}
         self.env = {**known, "MINTAGE_DATA_DIR": str(self.data), "XDG_CACHE_HOME": str(folder / "cache")}
         self.command = [sys.executable, "-m", "mintage"]
+        # of its own: stacks of other tests start at the same moment, and would all find the usual one free
+        self.up = ("up", "--port", str(free_pairs(1)[0]))
 
     def run(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -82,7 +84,7 @@ class Mint:
 @pytest.fixture(scope="module")
 def mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mint]:
     made = Mint(tmp_path_factory.mktemp("stack"))
-    made.run("up", "--detach")
+    made.run(*made.up, "--detach")
     yield made
     made.run("down")
 
@@ -269,7 +271,7 @@ def test_kill_nine_of_the_stack_leaves_no_process_and_the_next_up_finds_all_data
     os.kill(family[0].pid, signal.SIGKILL)
     eventually(lambda: gone(family), 15, "its children die with it")
     assert mint.json("status")["processes"] == []
-    mint.run("up", "--detach")
+    mint.run(*mint.up, "--detach")
     assert mint.json("models", "show", model)["status"] == "ready"
     assert mint.json("generate", model, "--count", "10", "--out", "revived")["state"] == "succeeded"
 
@@ -289,7 +291,7 @@ def test_down_stops_everything_within_seconds_and_may_be_repeated(mint: Mint) ->
 
 def test_ctrl_c_stops_an_up_in_the_foreground(tmp_path: Path) -> None:
     mint = Mint(tmp_path)  # of its own: it depends on no test before it
-    up = mint.start("up", "--workers", "2")
+    up = mint.start(*mint.up, "--workers", "2")
     assert up.stdout is not None
     told = ""
     for line in up.stdout:
