@@ -43,7 +43,14 @@ def test_every_file_opens_with_a_sentence() -> None:
 
 
 def test_every_benchmark_result_names_its_command_and_commit() -> None:
-    rows = (ROOT / "benchmarks" / "RESULTS.md").read_text().split("|---|---|---|---|---|\n")[1].split("\n\n")[0].strip().split("\n")
+    rows = (
+        (ROOT / "benchmarks" / "RESULTS.md")
+        .read_text()
+        .split("|---|---|---|---|---|\n")[1]
+        .split("\n\n")[0]
+        .strip()
+        .split("\n")
+    )
     assert len(rows) >= 3
     for row in rows:
         date, commit, machine, command, result = (cell.strip() for cell in row.strip("|").split("|", 4))
