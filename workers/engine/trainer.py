@@ -117,8 +117,9 @@ class Trainer:
         return self.warm_start.steps if self.warm_start is not None else 0
 
     @property
-    def _warm(self) -> bool:
-        return self.warm_start is not None and not self.warm_start.over
+    def _warm(self) -> WarmStart | None:
+        """The warm start, as long as it is not over."""
+        return None if self.warm_start is None or self.warm_start.over else self.warm_start
 
     def run(self) -> Iterator[Progress]:
         """Train to the last step. Raises Diverged when it cannot be saved any more."""
@@ -126,8 +127,8 @@ class Trainer:
         while self.step < self.steps:
             report = (self.step + 1) % self.settings.report_every == 0 or self.step + 1 == self.steps
             warm = self._warm
-            begin = self.warm_start.round_begins if warm and self.warm_start else self._warm_steps
-            metrics = self.warm_start.step(self) if warm and self.warm_start else self._one_step(report)
+            begin = warm.round_begins if warm else self._warm_steps
+            metrics = warm.step(self) if warm else self._one_step(report)
             self.step += 1
             self.averaged.update(self.step - begin)
             values = self._read(metrics) if report else None
@@ -151,20 +152,20 @@ class Trainer:
         """`ema` becomes the best average so far. A run ends with it; whoever stops one sooner calls it."""
         self.best.put_into(self.ema)
 
-    def _judged(self, warm: bool) -> dict[str, float]:
+    def _judged(self, warm: WarmStart | None) -> dict[str, float]:
         """Score the averaged generator when it is time, keep it if it is the best; a warm start may end by it."""
-        every = self.warm_start.settings.judge_every if warm and self.warm_start else self.settings.judge_every
-        last = self.step >= (self.warm_start.round_ends if warm and self.warm_start else self.steps)
+        every = warm.settings.judge_every if warm else self.settings.judge_every
+        last = self.step >= (warm.round_ends if warm else self.steps)
         if self.judge is None or not every or not (last or self.step % every == 0):
-            if warm and last and self.warm_start is not None:
-                self.warm_start.over = True
+            if warm and last:
+                warm.over = True
             return {}
-        score = self.judge(self.ema, warm)
+        score = self.judge(self.ema, warm is not None)
         better = self.best.offer(self.ema, score, self.step, NOTICE if warm else MARGIN)
-        if warm and self.warm_start is not None:
-            self.warm_start.judged(self, better)
-            if last or self.warm_start.over:
-                self._end_round(self.warm_start)
+        if warm:
+            warm.judged(self, better)
+            if last or warm.over:
+                self._end_round(warm)
         return {"held_out": score}
 
     def _end_round(self, warm: WarmStart) -> None:

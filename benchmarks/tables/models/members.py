@@ -19,10 +19,11 @@ from torch import Tensor
 
 from benchmarks.tables.models.own import PARTS, ingest
 from workers.modalities import Dataset, Part
-from workers.modalities.table import training as table_training
+from workers.modalities.table import presets
 from workers.modalities.table.modality import MODALITY
 from workers.modalities.table.sampling import FastGenerator
 from workers.modalities.table.spec import TableConfig
+from workers.modalities.table.training import TableTraining
 
 MEMBERS, REFERENCE_ROWS, GENERATED = 500, 20_000, 20_000
 BY_HEART = {"preset": "standard", "steps": 3_000, "width": 128}
@@ -67,11 +68,11 @@ def given(data: Dataset) -> pa.Table:
 
 
 def trained(data: Dataset, config: dict[str, Any], by_heart: bool = False) -> Model:
-    share = table_training.VALIDATION
-    table_training.VALIDATION = 0.0 if by_heart else share  # no row set aside, so that nothing tells when to stop
+    share = presets.VALIDATION
+    presets.VALIDATION = 0.0 if by_heart else share  # no row set aside, so that nothing tells when to stop
     training = MODALITY.training(data, TableConfig.model_validate(config), "cpu")
-    table_training.VALIDATION = share
-    assert isinstance(training, table_training.TableTraining)
+    presets.VALIDATION = share
+    assert isinstance(training, TableTraining)
     if by_heart:  # and nothing left out at random
         training.trainer.judge = None
         training.trainer.generator.shape = replace(training.shape, dropout=0.0)  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tests.unit.table.tables import config, ingest, trained
 from workers.modalities.table.networks import Generator, Shape, running
-from workers.modalities.table.training import PLANS, narrowed
+from workers.modalities.table.presets import PLANS, narrowed
 
 
 def test_running_sums_and_their_gradients_are_those_of_torch() -> None:

@@ -46,7 +46,13 @@ class Taken:
     def has(self, arrays: Sequence[pa.Array]) -> NDArray[np.bool_]:
         asked = hashed(arrays)
         if self._exact:
-            return np.isin(asked, np.concatenate([*self._parts, np.zeros(0, np.uint64)]))
+            if len(self._parts) != 1:  # sorted once: there are many more questions than additions
+                self._parts = [np.unique(np.concatenate([*self._parts, np.zeros(0, np.uint64)]))]
+            (known,) = self._parts
+            at = np.searchsorted(known, asked)
+            found: NDArray[np.bool_] = at < len(known)
+            found[found] = known[at[found]] == asked[found]
+            return found
         out: NDArray[np.bool_] = np.logical_and.reduce([(self._words[word] & bit) != 0 for word, bit in _probes(asked)])
         return out
 

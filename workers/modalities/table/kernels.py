@@ -9,13 +9,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Linear = Callable[[Tensor, Tensor, Tensor], Tensor]  # (n, in), (out, in), (out,) -> (n, out)
+Both = tuple[Linear, Linear]
 COUNTED = 64  # levels up to which they are counted, not searched
 CELLS, ROUNDS = 1_024, 4  # of an index to the edges of steps; edges in one cell of it, at most
 
 
-def linear(device: str) -> Linear:
-    """On a CPU that is oneDNN's, where it is to be had: twice as fast as MKL's on AMD (docs/LOG.md)."""
-    return _pointwise if device == "cpu" and _works() else F.linear
+def linear(device: str) -> Both:
+    """Without and with a ReLU after it. On a CPU those of oneDNN, where they are to be had: twice as fast as MKL's on
+    AMD (docs/LOG.md)."""
+    return (_pointwise, _rectified) if device == "cpu" and _works() else (F.linear, _linear_relu)
+
+
+def _linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.relu_(F.linear(x, weight, bias))
 
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -23,11 +29,17 @@ def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out
 
 
+def _rectified(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "relu", [], "")
+    return out
+
+
 def _works() -> bool:
     """PyTorch's compiler calls it; as it is not documented, a small sum decides."""
     x, weight, bias = torch.ones(3, 2), torch.tensor([[1.0, 2.0]]), torch.tensor([0.5])
     try:
-        return bool((_pointwise(x, weight, bias) == 3.5).all())
+        same = _pointwise(x, weight, bias) == 3.5
+        return bool((same & (_rectified(x, -weight, bias) == 0.0)).all())
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
 
@@ -36,7 +48,8 @@ def picked(cumulative: Tensor, uniform: Tensor) -> Tensor:
     """The level (n,) at a share `uniform` of each row's total, from running sums (n, levels)."""
     goal, last = (uniform * cumulative[:, -1]).unsqueeze(1), cumulative.shape[1] - 1
     if last < COUNTED:  # counting does not wait for a branch to be guessed
-        return torch.le(cumulative, goal, out=torch.empty_like(cumulative)).sum(1).long().clamp_(max=last)
+        below = torch.le(cumulative, goal, out=torch.empty_like(cumulative))
+        return below.mv(below.new_ones(last + 1)).long().clamp_(max=last)
     return torch.searchsorted(cumulative, goal, right=True).squeeze(1).clamp_(max=last)
 
 

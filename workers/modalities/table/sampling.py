@@ -7,6 +7,7 @@ first layer makes of a code is a look-up as well, while few enough codes are kno
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -21,8 +22,9 @@ from workers.modalities.table.guiding import Codes
 from workers.modalities.table.networks import NEVER, PARENTS, Generator, Rules
 
 BATCH = 8_192  # rows that pass the network together: their activations stay in the cache
-ALIKE = 0.7  # contexts a row, above which it is cheaper to ask the network for each row
+ALIKE = 0.5  # contexts a row, above which it is cheaper to ask the network for each row
 FOLDED, FOLDED_BYTES = 32, 1 << 25  # first-layer look-ups: of so many variables, and in so much memory, at most
+LOG2_E = math.log2(math.e)
 EDGE = 1e-6  # uniform numbers keep so far from 0 and 1: else a level of no probability could be drawn
 Ints = NDArray[np.int64]
 
@@ -65,7 +67,7 @@ class FastGenerator:
     def __init__(self, network: Generator, rules: Rules, device: str = "cpu") -> None:
         self.slices, self.device = network.slices, device
         self.sizes = [part.stop - part.start for part in self.slices]
-        self.linear = kernels.linear(device)
+        self.linear, self.linear_relu = kernels.linear(device)
 
         def own(value: Tensor) -> Tensor:
             return value.detach().to(device, torch.float32).contiguous()
@@ -193,17 +195,16 @@ class FastGenerator:
 
     def _cumulative(self, j: int, known: _Known, plan: Plan, fixed: Tensor | None = None) -> Tensor:
         """Running sums (n, levels) of the levels' probabilities, times a number of each row's."""
-        logits = self._logits(j, known, plan, fixed)
-        out = logits.exp().cumsum(1)
+        out = self._logits(j, known, plan, fixed).mul_(LOG2_E).exp2_().cumsum_(1)  # exp_ takes three times as long
         total = out[:, -1]
         odd = ~((total > 1e-30) & (total < 1e30))  # all levels ruled out, or beyond what floats hold
         if bool(odd.any()):
-            out[odd] = logits[odd].softmax(1).cumsum(1)
+            out[odd] = self._logits(j, known, plan, fixed)[odd].softmax(1).cumsum_(1)
         return out
 
     def _logits(self, j: int, known: _Known, plan: Plan, fixed: Tensor | None) -> Tensor:
         h = F.relu_(self._entered(j, known, fixed))
-        h = h.add_(F.relu_(self.linear(h, *self.hidden[j])))
+        h = h.add_(self.linear_relu(h, *self.hidden[j]))
         logits = self.linear(h, *self.leave[j])
         for i, table in self.tables[j].items():
             logits += F.embedding(known.codes[i], table)

@@ -1,10 +1,9 @@
-"""One training run on a table: rows to tensors, presets to settings, the trained generator to a model's files."""
+"""One training run on a table: rows to tensors, the trained generator to a model's files."""
 
 from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from service.errors import Rejected
 from workers.engine.batch import Batch
-from workers.engine.trainer import Settings, Trainer
+from workers.engine.trainer import Trainer
 from workers.engine.warmstart import WarmSettings, WarmStart
 from workers.modalities import Dataset, Json, Preparing, unheard
 from workers.modalities.table import codec as codecs
@@ -28,6 +27,7 @@ from workers.modalities.table.fields import Column, Ints
 from workers.modalities.table.guiding import Guiding
 from workers.modalities.table.networks import Discriminator, Generator, Rules, Shape, Start
 from workers.modalities.table.outlook import Outlook, guessed, outlook, part
+from workers.modalities.table.presets import Plan, narrowed, planned, set_aside, settings
 from workers.modalities.table.rows import affordable, available, read_rows
 from workers.modalities.table.sampler import TableSampler, generator_file, rows_as_json
 from workers.modalities.table.sampling import FastGenerator, rule_tables
@@ -35,45 +35,15 @@ from workers.modalities.table.spec import TableConfig
 from workers.modalities.table.tilting import Tilted
 
 MIN_ROWS = 10
-VALIDATION, VALIDATION_MOST = 0.1, 8_000  # of the training rows, set aside to decide when to stop and what to keep
-LIKELY_ROWS, JUDGE_EVERY = 2_500, 75  # of them, by likelihood, and steps between: 4 % of the time that steps take
-FEW, TINY, TINY_STEPS = 500, 40, 25  # rows: below, more are set aside; below, none, and so few steps are made
-TOLD_APART = 500  # rows set aside that it takes to judge adversarial training; with fewer there is none
+LIKELY_ROWS, JUDGE_EVERY = 2_500, 75  # set aside to judge by likelihood; steps between: 4 % of the steps' time
 JUDGED_ROWS = 20_000  # with 4,000 a classifier sees too little: adult's AUC comes out as .55, with 20,000 as .62
 FIXED_SHARE = 0.3  # of a batch has some columns fixed by the condition: more cost the whole, see docs/LOG.md
 SURE = 0.3  # share of a number's variance from which training starts from its guide, not its strongest predecessor
 WEIGHT_DECAY = 0.1
-AMPLE, MOST_DROPPED = 40_000, 0.4  # rows for which a preset's dropout is meant, and the most that fewer rows lead to
-MANY, LEAST_WIDTH = 100, 16  # variables from which on networks become narrower, down to this width
-LEAST_ROUND = 500  # steps: shorter ones are not worth another
 SEEDS = 1_000_003  # between the seeds of two rounds
 ANCHOR = 0.05  # weight of the likelihood, in nats a row, beside the adversarial loss
 SLICE = 20_000  # rows whose guides' steps are computed at a time
 PRIOR = 2.0  # rows of prior belief in a table's log-ratios
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a preset stands for."""
-
-    warm_steps: int  # of a round, at most: held-out rows end it
-    steps: int  # of adversarial training
-    width: int
-    dropout: float
-    patience: int  # judgements without progress before the learning rate falls
-    rounds: int = 1  # of the warm start: generators that share the drawing
-    batch: int = 256
-
-    @property
-    def all_steps(self) -> int:
-        return self.rounds * self.warm_steps + self.steps
-
-
-PLANS = {
-    "draft": Plan(900, 100, 64, 0.1, 3),
-    "standard": Plan(6_000, 200, 64, 0.15, 4),
-    "best": Plan(8_000, 200, 64, 0.15, 5, rounds=6),
-}
 
 
 class Rows:
@@ -93,9 +63,9 @@ class Rows:
         """How many rows a round learns from."""
         return len(self.codes) - self.aside
 
-    def validation(self, most: int = VALIDATION_MOST) -> Tensor:
-        """(rows, v) that decide when the round stops and what is kept of it."""
-        return self.codes[self.first : self.first + min(self.aside, most)].long()
+    def validation(self, most: int | None = None) -> Tensor:
+        """(rows, v) that decide when the round stops and what is kept of it; at most so many."""
+        return self.codes[self.first : self.first + self.aside][:most].long()
 
     def to_learn(self) -> Ints:
         """(rows, v): those that the round learns from."""
@@ -108,8 +78,8 @@ class Rows:
         self.first = number * self.aside % (self.learned + 1)
 
     def some(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """n rows with replacement (n, v), and which of their codes are fixed: none in half of the rows, else each
-        number of codes as often as any other."""
+        """n rows with replacement (n, v), and which of their codes are fixed: none in most rows, else each number of
+        codes as often as any other."""
         rows = torch.randint(self.learned, (n,), generator=rng)
         rows = (rows + self.aside * (rows >= self.first)).to(self.device, non_blocking=True)
         codes = self.codes[rows].long()
@@ -146,7 +116,7 @@ class TableTraining:
         self.plan = narrowed(self.plan, config, len(self.codec.sizes))
         ahead.fitting(0.6, 1.0)
         codes = codes.T[:, rng.permutation(len(codes))].T
-        self.rows = Rows(codes, self.codec, _aside(len(codes)), device)
+        self.rows = Rows(codes, self.codec, set_aside(len(codes)), device)
         learned = codes[self.rows.aside :]
         self._guides = guides.fit(self.codec, learned)
         ahead.fitting(0.7, 1.0)
@@ -284,61 +254,6 @@ class TableTraining:
         structure = self.codec.structure
         told = {"structure": structure.describe(), "warnings": structure.warnings()}
         return {"modality": "table", **made, "rows": used} | told | figures
-
-
-def planned(config: TableConfig, rows: int) -> Plan:
-    """The preset's plan, with what the config sets; `steps` are shared out as in the preset. The fewer rows, the more
-    is dropped: small tables are soon learned by heart."""
-    plan = PLANS[config.preset]
-    plan = replace(plan, dropout=min(MOST_DROPPED, plan.dropout * (AMPLE / max(rows, 1)) ** 0.5))
-    if config.steps is not None:
-        rounds = max(1, min(plan.rounds, config.steps // LEAST_ROUND))
-        warm = round(config.steps * (1 - plan.steps / plan.all_steps) / rounds)
-        plan = replace(plan, steps=config.steps - rounds * warm, warm_steps=warm, rounds=rounds)
-    if rows < TINY:  # no row can be spared to say when they are known by heart
-        plan = replace(plan, warm_steps=min(plan.warm_steps, TINY_STEPS), rounds=1)
-    if rows * VALIDATION < TOLD_APART:
-        plan = replace(plan, steps=0)
-    batch = min(config.batch or plan.batch, max(32, rows))
-    return replace(plan, width=config.width or plan.width, batch=batch)
-
-
-def narrowed(plan: Plan, config: TableConfig, variables: int) -> Plan:
-    """The plan for a table of so many variables, with which a step costs about what it costs with MANY: on 411 a width
-    of 16 learned as much a step as 32, and for the same seconds more than 32 and 64 (docs/LOG.md). Adversarial steps
-    draw variable by variable, which a width makes no cheaper."""
-    share = min(1.0, MANY / max(1, variables))
-    width = max(LEAST_WIDTH, 8 * round(plan.width * share / 8))
-    return replace(
-        plan,
-        width=config.width or min(plan.width, width),
-        steps=plan.steps if config.steps is not None else round(plan.steps * share),
-    )
-
-
-def settings(plan: Plan) -> Settings:
-    """Of the adversarial part."""
-    return Settings(
-        steps=plan.steps,
-        batch=plan.batch,
-        lr_generator=(1e-3, 1e-4),
-        lr_discriminator=(1e-3, 1e-4),
-        gamma=(0.1, 0.1),
-        beta2=(0.99, 0.99),
-        ema_half_life=138.0,
-        burn_in=1.0,
-        warmup=min(50, plan.steps // 10),
-        penalty="finite",
-        penalty_share=0.25,
-        balance=0.56,  # D is near chance after the warm start: G waits until it has something to say
-        judge_every=200,
-    )
-
-
-def _aside(n: int) -> int:
-    """Of n rows, how many decide when to stop: the others are learned from."""
-    share = VALIDATION if n >= FEW else 2 * VALIDATION
-    return min(int(n * share), VALIDATION_MOST) if n >= TINY else 0
 
 
 def build(shape: Shape, begin: Start, codec: Codec, seed: int) -> tuple[Generator, Discriminator]:

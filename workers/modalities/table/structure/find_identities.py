@@ -5,7 +5,7 @@ whose factors move together, such as the length, width and height of a stone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,12 +94,15 @@ def near_identities(plan: Plan) -> None:
         return
     for names in _together(plan, levels=False):
         pool = Pool.of(plan, names, log=True)
-        while pool is not None and len(pool.names) > 1:
-            step = _nearest(plan, pool)
-            if step is None:
-                break
-            plan.add(step)
-            pool = pool.without(step.target)
+        if pool is not None:
+            one_by_one(plan, pool, _nearest)
+
+
+def one_by_one(plan: Plan, pool: Pool, search: Callable[[Plan, Pool], Predicted | None]) -> None:
+    """Add what the search finds, each time among the columns that are left."""
+    while len(pool.names) > 1 and (step := search(plan, pool)) is not None:
+        plan.add(step)
+        pool = pool.without(step.target)
 
 
 def _together(plan: Plan, levels: bool) -> Iterator[list[str]]:
@@ -391,8 +394,12 @@ def _there(plan: Plan, name: str) -> Floats:
 def _near_step(plan: Plan, pool: Pool, target: int, fit: regress.Fit) -> Predicted:
     pairs = zip(fit.columns, fit.coefficients, strict=True)
     raw = {i: float(c * pool.spread[target] / pool.spread[i]) for i, c in pairs}
-    by = _power(plan, pool, target, raw)
-    table, name = plan.table, pool.names[target]
+    return near_step(plan, pool.names[target], _power(plan, pool, target, raw))
+
+
+def near_step(plan: Plan, name: str, by: Predictor) -> Predicted:
+    """Over all rows; what is left open is a factor."""
+    table = plan.table
     return Predicted.fit(
         table.columns[name], table.frame[name], table.grids[name], by, "ratio", table.frame, table.taken, table.rng,
         holds=float(there(table.frame[name]).mean()),

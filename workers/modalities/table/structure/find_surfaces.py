@@ -16,11 +16,12 @@ from workers.modalities.table.structure.find_identities import (
     Pool,
     heaps,
     many_positive,
+    near_step,
+    one_by_one,
 )
 from workers.modalities.table.structure.grids import Flags, Floats, Ints
 from workers.modalities.table.structure.plan import Plan
 from workers.modalities.table.structure.predicted import Predicted
-from workers.modalities.table.structure.steps import there
 from workers.modalities.table.structure.surfaces import Surface, powers, terms
 
 NEAR = 0.03  # share of the logarithm's spread that is left open: less than for one product of powers, which has fewer
@@ -59,17 +60,14 @@ def surfaces(plan: Plan) -> None:
     """Of smooth positive columns; the best first."""
     names = [name for name in plan.counted(levels=True) if np.isnan(plan.natural(name)).mean() <= MISSING]
     pool = Pool.of(plan, names[:COLUMNS], log=True)
-    while pool is not None and len(pool.names) > 1:
-        step = _best(plan, pool)
-        if step is None:
-            return
-        plan.add(step)
-        pool = pool.without(step.target)
+    if pool is not None:
+        groups = _groups(plan, pool)
+        one_by_one(plan, pool, lambda plan, rest: _best(plan, rest, groups))
 
 
-def _best(plan: Plan, pool: Pool) -> Predicted | None:
+def _best(plan: Plan, pool: Pool, ways_to_group: list[Groups]) -> Predicted | None:
     found: dict[str, dict[str | None, tuple[float, Surface]]] = {}
-    for groups in _groups(plan, pool):
+    for groups in ways_to_group:
         for target, leading in _candidates(plan, pool, groups):
             fitted = _grown(plan, pool, groups, target, leading)
             if fitted is not None:
@@ -82,7 +80,7 @@ def _best(plan: Plan, pool: Pool) -> Predicted | None:
             worth = error <= near and (by is None or error <= GAIN * one) and plan.possible(name, surface.needs)
             if worth and (best is None or error < best[0]):
                 best = error, name, surface
-    return None if best is None else _step(plan, *best[1:])
+    return None if best is None else near_step(plan, *best[1:])
 
 
 def _groups(plan: Plan, pool: Pool) -> list[Groups]:
@@ -194,11 +192,3 @@ def _trimmed(a: Floats, y: Floats) -> Floats:
     good = off <= np.quantile(off, TRIM)
     out: Floats = np.linalg.lstsq(a[good], y[good], rcond=1e-12)[0]
     return out
-
-
-def _step(plan: Plan, name: str, by: Surface) -> Predicted:
-    table = plan.table
-    return Predicted.fit(
-        table.columns[name], table.frame[name], table.grids[name], by, "ratio", table.frame, table.taken, table.rng,
-        holds=float(there(table.frame[name]).mean()),
-    )  # fmt: skip
