@@ -16,7 +16,7 @@ from workers.engine import checkpoints
 from workers.engine.batch import Batch
 from workers.engine.ema import Ema
 from workers.engine.losses import exact_penalty, finite_penalty, pairing_loss
-from workers.engine.monitors import Guard, gradient_norm
+from workers.engine.monitors import Diverged, Guard, gradient_norm
 from workers.engine.schedules import cosine, warmed
 from workers.engine.snapshots import Best
 from workers.engine.warmstart import NOTICE, WarmStart
@@ -97,6 +97,7 @@ class Trainer:
             warm_start.begin(self)
         self.step = 0
         self.guard = Guard()
+        self.trouble: str | None = None  # why a run ended sooner, with what it had
         self.lead = 0.5  # moving average of how often D orders a pair rightly
         # what `balance` leaves of the generator's learning rate: after a warm start D has to catch up first
         self.lr_share = 1.0 if warm_start is None else LEAST
@@ -122,7 +123,18 @@ class Trainer:
         return None if self.warm_start is None or self.warm_start.over else self.warm_start
 
     def run(self) -> Iterator[Progress]:
-        """Train to the last step. Raises Diverged when it cannot be saved any more."""
+        """Train to the last step. When that cannot be saved any more, a run ends with what held-out samples found good:
+        the generators of the rounds that are over, or the warm start's. Raises Diverged if there is none."""
+        try:
+            yield from self._run()
+        except Diverged as wrong:
+            self._go_back()
+            if not self.best.tensors:
+                raise
+            self.trouble = str(wrong)
+        self.keep_best()
+
+    def _run(self) -> Iterator[Progress]:
         self.guard.keep(self)
         while self.step < self.steps:
             report = (self.step + 1) % self.settings.report_every == 0 or self.step + 1 == self.steps
@@ -136,7 +148,15 @@ class Trainer:
                 continue  # rolled back to the last good state
             scored = self._judged(warm)
             yield Progress(self.step, self.steps, values if values is None else values | scored)
-        self.keep_best()
+
+    def _go_back(self) -> None:
+        """Before the stage that went wrong: `best` is what it had begun with, empty if that is nothing."""
+        warm = self._warm
+        if warm is not None:
+            warm.over = True
+            self.best = self.members.pop() if self.members else Best()
+        elif self.warm_start is None:
+            self.best = Best()
 
     def ensemble(self) -> list[Best]:
         """All generators that share the drawing. One whose round was cut short counts only if it is about as good as

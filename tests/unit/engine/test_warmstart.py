@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.unit.engine.test_trainer import SETTINGS, Critic, Line, draw, finish
+from workers.engine.batch import Batch
 from workers.engine.ema import Ema
+from workers.engine.monitors import Diverged
 from workers.engine.snapshots import Best
 from workers.engine.trainer import Trainer
 from workers.engine.warmstart import WarmSettings, WarmStart
@@ -157,3 +159,45 @@ def test_rounds_that_nobody_judges_are_refused() -> None:
     warm = WarmStart(lambda rng: torch.zeros(()), ROUNDS, renewed)
     with pytest.raises(ValueError, match="rounds"):
         Trainer(Line(), Critic(), draw, SETTINGS, seed=0, warm_start=warm)
+
+
+def broken(run: Trainer, after: int) -> Trainer:
+    """A run whose batches are not numbers from that step on."""
+    sound = run.draw
+
+    def draw_broken(n: int, rng: torch.Generator) -> Batch:
+        batch = sound(n, rng)
+        return batch if run.step < after else Batch(torch.full_like(batch.real, math.nan), batch.condition)
+
+    run.draw = draw_broken
+    return run
+
+
+def test_adversarial_training_that_goes_wrong_leaves_the_warm_start() -> None:
+    run = broken(warmed(adversarial=60), WARM.steps + 20)
+    finish(run)
+    assert run.trouble is not None and "3 times" in run.trouble
+    assert run.best.step <= WARM.steps
+    assert mean_error(run.ema) < 0.5
+
+
+def test_a_round_that_goes_wrong_leaves_those_before_it() -> None:
+    run = warmed(adversarial=20, settings=replace(WARM, rounds=3))
+    assert run.warm_start is not None
+    likelihood = run.warm_start.loss
+    run.warm_start.loss = lambda rng: likelihood(rng) * (math.nan if run.step > 500 else 1.0)
+    finish(run)
+    assert run.trouble is not None
+    assert [member.step <= 200 * (n + 1) for n, member in enumerate(run.ensemble())] == [True, True]
+    for member in run.ensemble():
+        run.ema.load_state_dict(member.tensors)
+        assert mean_error(run.ema) < 0.5
+
+
+def test_a_first_round_that_goes_wrong_leaves_nothing() -> None:
+    run = warmed()
+    assert run.warm_start is not None
+    likelihood = run.warm_start.loss
+    run.warm_start.loss = lambda rng: likelihood(rng) * math.nan
+    with pytest.raises(Diverged):
+        finish(run)

@@ -35,7 +35,7 @@ from workers.modalities.table.spec import TableConfig
 from workers.modalities.table.tilting import Tilted
 
 MIN_ROWS = 10
-LIKELY_ROWS, JUDGE_EVERY = 2_500, 75  # set aside to judge by likelihood; steps between: 4 % of the steps' time
+LIKELY_ROWS, JUDGE_EVERY = 2_000, 75  # set aside to judge by likelihood; steps between: under 5 % of the run
 JUDGED_ROWS = 20_000  # with 4,000 a classifier sees too little: adult's AUC comes out as .55, with 20,000 as .62
 FIXED_SHARE = 0.3  # of a batch has some columns fixed by the condition: more cost the whole, see docs/LOG.md
 SURE = 0.3  # share of a number's variance from which training starts from its guide, not its strongest predecessor
@@ -227,6 +227,10 @@ class TableTraining:
         _write(directory / "report.json", report)
         return report
 
+    def _trouble(self) -> list[str]:
+        why = self.trainer.trouble
+        return [] if why is None else [f"{why} The model is what had been learned before that went wrong."]
+
     def _figures(self, sampler: TableSampler) -> tuple[int, dict[str, Any]]:
         """How many synthetic rows were judged, and what came of it."""
         most = self.codec.structure.capacity  # where values are unique, rows are too few to be drawn at will
@@ -252,7 +256,7 @@ class TableTraining:
         ]
         made = {"preset": self.config.preset, "steps": self.trainer.step, "kept": kept if self.rows.aside else None}
         structure = self.codec.structure
-        told = {"structure": structure.describe(), "warnings": structure.warnings()}
+        told = {"structure": structure.describe(), "warnings": [*structure.warnings(), *self._trouble()]}
         return {"modality": "table", **made, "rows": used} | told | figures
 
 
@@ -314,4 +318,4 @@ def _steps_taken(guiding: Guiding, codes: Ints) -> dict[int, NDArray[np.uint8]]:
 
 
 def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, default=str), encoding="utf-8")
+    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
