@@ -176,7 +176,8 @@ def broken(run: Trainer, after: int) -> Trainer:
 def test_adversarial_training_that_goes_wrong_leaves_the_warm_start() -> None:
     run = broken(warmed(adversarial=60), WARM.steps + 20)
     finish(run)
-    assert run.trouble is not None and "3 times" in run.trouble
+    assert run.trouble is not None
+    assert "3 times" in run.trouble
     assert run.best.step <= WARM.steps
     assert mean_error(run.ema) < 0.5
 
