@@ -1,6 +1,6 @@
 """Makes the README's pictures from real runs of both demos; needs Chromium.
 
-python docs/images/make.py [table] [images]"""
+python docs/img/make.py [table] [images]"""
 
 import re
 import subprocess
