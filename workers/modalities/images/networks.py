@@ -141,11 +141,20 @@ class Generator(nn.Module):
         return torch.randn(n, LATENT, generator=rng, device=rng.device)
 
     def forward(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+        return self.paint_from(self.begin(latent, condition))
+
+    def begin(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+        """(n, first width): how strongly each map of the basis is laid down. All of a picture follows from it."""
         if self.embed is not None:
             if condition is None:
                 raise ValueError("this generator needs classes")
             latent = torch.cat([latent, self.embed(condition[:, 0])], 1)
-        x = (self.start(latent)[:, :, None, None] * self.basis).contiguous(memory_format=torch.channels_last)
+        begun: Tensor = self.start(latent)
+        return begun
+
+    def paint_from(self, begun: Tensor) -> Tensor:
+        """What `begin` gave (or anything near it: see latent.py) -> pictures."""
+        x = (begun[:, :, None, None] * self.basis).contiguous(memory_format=torch.channels_last)
         for index, (change, stage) in enumerate(zip(self.changes, self.stages, strict=True)):
             x = change(x)
             if index:
