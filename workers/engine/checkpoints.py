@@ -65,12 +65,15 @@ def state(trainer: Trainer) -> State:
         for key, value in module.state_dict().items()
     }
     tensors |= dict(_moments(trainer)) | {"rng": trainer.rng.get_state()}
+    if trainer.overfit is not None:
+        tensors["overfit"] = trainer.overfit.gaps
     for mark, best in _kept(trainer.best, trainer.members):
         tensors |= {f"{mark}{key}": value for key, value in best.tensors.items()}
     numbers = {
         "step": trainer.step,
         "lead": trainer.lead,
         "lr_share": trainer.lr_share,
+        "augmented": trainer.augmented,
         "strikes": trainer.guard.strikes,
         "best": [trainer.best.score, trainer.best.step] if trainer.best.tensors else None,
         "members": [[member.score, member.step] for member in trainer.members],
@@ -97,6 +100,8 @@ def restore(trainer: Trainer, saved: State) -> None:
             moments.setdefault(int(index), {})[moment] = value.clone()
         optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     trainer.rng.set_state(saved.tensors["rng"].cpu())
+    if trainer.overfit is not None:
+        trainer.overfit.gaps = saved.tensors["overfit"].clone()
     numbers.put_into(trainer)
     for mark, best in _kept(trainer.best, trainer.members):
         best.tensors = {key: value.clone() for key, value in _below(mark, saved.tensors).items()}
@@ -115,6 +120,8 @@ def _refuse_misfit(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
     """Raises ValueError unless each tensor is one of the trainer's, of its shape and type, and none is left out."""
     own = {f"{name}.{key}": value for name, module in _modules(trainer).items() for key, value in _state(module)}
     own["rng"] = trainer.rng.get_state()
+    if trainer.overfit is not None:
+        own["overfit"] = trainer.overfit.gaps
     for mark in {name.split(".")[0] + "." for name in tensors if name.startswith(("best.", "member"))}:
         own |= {f"{mark}{key}": value for key, value in _state(trainer.ema)}
     for name, optimiser in _optimisers(trainer).items():
@@ -141,6 +148,7 @@ class _Numbers:
     step: int
     lead: float
     lr_share: float
+    augmented: float
     strikes: int
     best: tuple[float, int] | None
     members: list[tuple[float, int]]
@@ -156,6 +164,7 @@ class _Numbers:
             int(saved["step"]),
             float(saved["lead"]),
             float(saved["lr_share"]),
+            float(saved["augmented"]),
             int(saved["strikes"]),
             None if best is None else (float(best[0]), int(best[1])),
             [(float(score), int(step)) for score, step in saved["members"]],
@@ -169,7 +178,7 @@ class _Numbers:
 
     def put_into(self, trainer: Trainer) -> None:
         trainer.step, trainer.lead, trainer.lr_share = self.step, self.lead, self.lr_share
-        trainer.guard.strikes = self.strikes
+        trainer.guard.strikes, trainer.augmented = self.strikes, self.augmented
         trainer.best.score, trainer.best.step = self.best or (inf, 0)
         trainer.members = [Best(*member) for member in self.members]
         if trainer.warm_start is not None and self.warm is not None:

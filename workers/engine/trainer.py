@@ -17,6 +17,7 @@ from workers.engine.batch import Batch
 from workers.engine.ema import Ema
 from workers.engine.losses import exact_penalty, finite_penalty, pairing_loss
 from workers.engine.monitors import Diverged, Guard, gradient_norm
+from workers.engine.overfit import EVERY, Overfit
 from workers.engine.schedules import cosine, warmed
 from workers.engine.snapshots import Best
 from workers.engine.warmstart import NOTICE, WarmStart
@@ -47,6 +48,7 @@ class Settings:
     penalty_share: float = 1.0  # share of the batch that is penalised
     share_fakes: bool = True  # the generator's step uses the discriminator step's batch and fakes
     balance: float | None = None  # hold the share of pairs that D orders rightly here, by the generator's learning rate
+    augmented: float = 0.0  # share of the samples that is augmented, at first or for good
     report_every: int = 10
     judge_every: int = 0  # steps between two judgements of the averaged generator by held-out samples; 0: never
 
@@ -61,7 +63,8 @@ class Progress:
 class Trainer:
     """Trains `generator` against `discriminator`; everything that it holds is saved and loaded, bit for bit.
 
-    `draw(n, rng)` gives a batch and is pure in `rng`, which lives on the CPU. `augment(x, rng)` is differentiable.
+    `draw(n, rng)` gives a batch and is pure in `rng`, which lives on the CPU. `augment(x, share, rng)` changes that share
+    of the samples and is differentiable; with `overfit` the share follows from what D learns by heart.
     `auxiliary_loss(fake, batch)` is added to the generator's loss. `judge(network, warm)` scores the averaged generator
     by held-out samples, less is better: the best is kept and is what `ema` holds at the end. The scores of a warm start
     and of adversarial training need not compare."""
@@ -75,7 +78,8 @@ class Trainer:
         *,
         seed: int,
         device: str = "cpu",
-        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        augment: Callable[[Tensor, float, torch.Generator], Tensor] | None = None,
+        overfit: Overfit | None = None,
         auxiliary_loss: Callable[[Tensor, Batch], Tensor] | None = None,
         warm_start: WarmStart | None = None,
         judge: Callable[[nn.Module, bool], float] | None = None,
@@ -83,6 +87,7 @@ class Trainer:
         self.generator, self.discriminator = generator.to(device).train(), discriminator.to(device).train()
         self.draw, self.settings, self.device = draw, settings, device
         self.augment, self.auxiliary_loss, self.judge = augment, auxiliary_loss, judge
+        self.overfit, self.augmented = overfit, settings.augmented
         if warm_start is not None and warm_start.settings.rounds > 1 and (judge is None or warm_start.renew is None):
             raise ValueError("rounds of a warm start need a judge and new weights")
         self.warm_start = warm_start
@@ -235,7 +240,9 @@ class Trainer:
     def _one_step(self, report: bool) -> dict[str, Tensor]:
         gamma = self._schedule()
         batch, fake = self._pair()
-        metrics, score_real = self._discriminator_step(batch, fake.detach(), gamma)
+        metrics, score_real, score_fake = self._discriminator_step(batch, fake.detach(), gamma)
+        if self.overfit is not None and self.step % EVERY == 0:
+            self._look(self.overfit, score_real, score_fake)
         if not self.settings.share_fakes:
             batch, fake = self._pair()
             with torch.no_grad():
@@ -255,21 +262,26 @@ class Trainer:
         scores: Tensor = self.discriminator(self._augmented(x), condition)
         return scores
 
-    def _augmented(self, x: Tensor) -> Tensor:
-        return x if self.augment is None else self.augment(x, self.rng)
+    @torch.no_grad()
+    def _look(self, overfit: Overfit, real: Tensor, fake: Tensor) -> None:
+        held = overfit.draw(self.settings.batch, self.rng).to(self.device)
+        overfit.see(real, self._judge(held.real, held.condition), fake)
 
-    def _discriminator_step(self, batch: Batch, fake: Tensor, gamma: float) -> tuple[dict[str, Tensor], Tensor]:
+    def _augmented(self, x: Tensor) -> Tensor:
+        return x if self.augment is None or not self.augmented else self.augment(x, self.augmented, self.rng)
+
+    def _discriminator_step(self, batch: Batch, fake: Tensor, gamma: float) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Metrics, and the scores of reals and fakes."""
         s, n = self.settings, len(fake)
         penalise = self.step % s.penalty_every == 0
-        x = torch.cat([batch.real, fake]).requires_grad_(penalise and s.penalty == "exact")
         condition = None if batch.condition is None else torch.cat([batch.condition, batch.condition])
-        seen = self._augmented(x)
+        seen = self._augmented(torch.cat([batch.real, fake])).requires_grad_(penalise and s.penalty == "exact")
         scores: Tensor = self.discriminator(seen, condition)
         real, false = scores[:n], scores[n:]
         adversarial = pairing_loss(real, false)
         loss, metrics = adversarial, {"loss_discriminator": adversarial.detach()}
         if penalise:
-            penalty = self._penalty(scores, x, seen, condition)
+            penalty = self._penalty(scores, seen, condition)
             loss = loss + 0.5 * gamma * s.penalty_every * penalty
             self._penalty_seen = penalty.detach()
         if self._penalty_seen is not None:
@@ -278,15 +290,15 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser_d.step()
         metrics["lead"] = (real > false).float().mean() + 0.5 * (real == false).float().mean()
-        return metrics, real.detach()
+        return metrics, real.detach(), false.detach()
 
-    def _penalty(self, scores: Tensor, x: Tensor, seen: Tensor, condition: Tensor | None) -> Tensor:
-        """R1 + R2: the mean squared slope on reals plus that on fakes. `seen` is `x` as the discriminator saw it."""
-        n = len(x) // 2
-        some = torch.arange(max(1, math.ceil(n * self.settings.penalty_share)), device=x.device)
+    def _penalty(self, scores: Tensor, seen: Tensor, condition: Tensor | None) -> Tensor:
+        """R1 + R2: the mean squared slope on reals plus that on fakes, at what the discriminator saw."""
+        n = len(seen) // 2
+        some = torch.arange(max(1, math.ceil(n * self.settings.penalty_share)), device=seen.device)
         rows = torch.cat([some, some + n])
         if self.settings.penalty == "exact":
-            return 2.0 * exact_penalty(scores, x, rows)
+            return 2.0 * exact_penalty(scores, seen, rows)
         noise = torch.randn((len(rows), *seen.shape[1:]), generator=self.rng).to(self.device, non_blocking=True)
         near = seen[rows] + FINITE_SCALE * noise
         shifted = self.discriminator(near, None if condition is None else condition[rows])
@@ -313,4 +325,7 @@ class Trainer:
             # D at .5 teaches nothing and G only wanders; far above, G lags: recipes measured .62 as a good middle
             self.lr_share *= math.exp(PULL * steps * (self.lead - self.settings.balance))
             self.lr_share = min(max(self.lr_share, LEAST), 1.0)
+        if self.overfit is not None:
+            self.augmented, values["overfit"] = self.overfit.adjust(self.augmented, steps)
+            values["augmented"] = self.augmented
         return values | {"lead": self.lead, "lr_generator": self.optimiser_g.param_groups[0]["lr"]}

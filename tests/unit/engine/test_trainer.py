@@ -16,6 +16,7 @@ from workers.engine.batch import Batch
 from workers.engine.checkpoints import Unusable
 from workers.engine.losses import exact_penalty, finite_penalty, pairing_loss
 from workers.engine.monitors import Diverged
+from workers.engine.overfit import MOST, Overfit
 from workers.engine.sampler import sample
 from workers.engine.trainer import Settings, Trainer
 
@@ -225,12 +226,12 @@ def test_the_penalty_is_reported_however_rarely_it_is_taken() -> None:
 
 
 def test_a_finite_penalty_sees_the_augmentation_that_the_scores_saw() -> None:
-    def shifted(x: Tensor, rng: torch.Generator) -> Tensor:
+    def shifted(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
         return x + 100.0 * torch.rand((len(x), 1), generator=rng)
 
     penalties = {}
     for kind in ("exact", "finite"):
-        settings = replace(SETTINGS, steps=1, batch=4096, penalty=kind)
+        settings = replace(SETTINGS, steps=1, batch=4096, penalty=kind, augmented=1.0)
         run = Trainer(Line(), Critic(), draw, settings, seed=0, augment=shifted)
         penalties[kind] = next(p.metrics["penalty"] for p in run.run() if p.metrics)
     assert penalties["finite"] == pytest.approx(penalties["exact"], rel=0.2)
@@ -278,3 +279,42 @@ def test_both_penalties_measure_the_squared_slope() -> None:
 def test_sampling_from_a_generator_in_training_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="eval"):
         sample(Line().train(), 1, torch.Generator(), torch.zeros(1, 1))
+
+
+def watched(steps: int) -> Trainer:
+    """A run whose reals are nothing like those held out, which look like what is made: as if learned by heart."""
+
+    def drawn(n: int, rng: torch.Generator) -> Batch:
+        return Batch(3 + torch.randn((n, 1), generator=rng), torch.zeros(n, 1))
+
+    def held(n: int, rng: torch.Generator) -> Batch:
+        return Batch(torch.randn((n, 1), generator=rng), torch.zeros(n, 1))
+
+    def noisy(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
+        chosen = (torch.rand((len(x), 1), generator=rng) < share).float()
+        return x + chosen * torch.randn((len(x), 1), generator=rng)
+
+    settings = replace(SETTINGS, steps=steps, gamma=(1e-4, 1e-4), lr_generator=(1e-4, 1e-4))
+    overfit = Overfit(held, reach=200)
+    return Trainer(Line(), Critic(), drawn, settings, seed=0, augment=noisy, overfit=overfit)
+
+
+def test_samples_are_augmented_more_while_held_out_ones_look_like_those_made() -> None:
+    run = watched(600)
+    told = [progress.metrics for progress in run.run() if progress.metrics]
+    assert told[0]["augmented"] < 0.1
+    assert max(metrics["augmented"] for metrics in told) > 0.3
+    assert all(0.0 <= metrics["augmented"] <= MOST for metrics in told)
+
+
+def test_a_run_that_watches_for_overfitting_resumes_bit_for_bit(tmp_path: Path) -> None:
+    whole = watched(120)
+    finish(whole)
+    first, second = watched(120), watched(120)
+    for progress in first.run():
+        if progress.step == 63:
+            first.save(tmp_path / "c.safetensors")
+            break
+    second.load(tmp_path / "c.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(finish(second).values(), whole.ema.state_dict().values(), strict=True))
+    assert second.augmented == whole.augmented

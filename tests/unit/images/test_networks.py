@@ -90,18 +90,28 @@ def test_the_same_seed_gives_the_same_networks_whatever_the_global_state() -> No
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_augmentation_never_leaves_a_picture_out_of_range_and_differentiates_twice() -> None:
-    x = torch.rand(64, 2, 20, 33, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
-    never, always = augmentation(0.0), augmentation(1.0)
-    assert torch.equal(never(x, torch.Generator()), x)
-    rng = torch.Generator().manual_seed(1)
-    seen = always(x, rng)
-    assert seen.shape == x.shape
-    assert 0.0 <= float(seen.detach().min()) <= float(seen.detach().max()) <= 1.0
-    changed = (augmentation(0.3)(x, rng) != x).flatten(1).any(1).double().mean()
-    assert 0.25 < float(changed) < 0.8
-    small = x[:2, :1, :6, :6].detach().requires_grad_()
-    assert torch.autograd.gradgradcheck(lambda y: always(y, torch.Generator().manual_seed(3)).square(), small)
+def test_augmentation_changes_that_share_and_can_be_learned_through() -> None:
+    x = torch.rand(400, 3, 20, 33, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    change = augmentation(alpha=False, mirror=True)
+    torch.testing.assert_close(change(x, 0.0, torch.Generator()), x, atol=1e-5, rtol=0)
+    changed = (change(x, 0.1, torch.Generator().manual_seed(1)) - x).abs().flatten(1).amax(1) > 1e-3
+    assert 0.4 < float(changed.float().mean()) < 0.65, "eight changes, each made to a tenth"
+    small = x[:2, :, :6, :6].double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda y: change(y, 1.0, torch.Generator().manual_seed(3)), small)
+
+
+def test_augmentation_paints_no_colour_where_there_is_nothing_to_see() -> None:
+    clear = torch.full((64, 4, 16, 16), -1.0)
+    seen = augmentation(alpha=True, mirror=False)(clear, 1.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(seen[:, :3][:, :, 0], seen[:, 3:].expand(-1, 3, -1, -1)[:, :, 0], atol=1e-5, rtol=0)
+
+
+def test_pictures_that_must_not_be_mirrored_are_not() -> None:
+    ramp = torch.linspace(-1, 1, 24).expand(200, 1, 24, 24)
+    for mirror in (False, True):
+        seen = augmentation(alpha=False, mirror=mirror)(ramp, 0.8, torch.Generator().manual_seed(0))
+        falls = seen[:, 0, :, 18].mean(1) < seen[:, 0, :, 5].mean(1)
+        assert bool(falls.any()) == mirror
 
 
 def test_no_colour_is_painted_where_there_is_nothing_to_see() -> None:

@@ -1,45 +1,81 @@
-"""Differentiable augmentation for small data: D sees every picture, real or not, shifted or with a hole, now and then.
+"""Differentiable augmentation for small data: D sees pictures, real or not, moved, turned, recoloured or with a hole.
 
-Kept rare (a probability well under .8), so that the generator does not learn it (Karras et al. 2020)."""
+Each change happens to a share of the pictures well under 1, so that the generator does not learn it (Karras et al.
+2020); which changes there are follows from the kind of pictures."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-SHIFT = 0.125  # of a side, at most
+SHIFT, SCALE, TURN = 0.125, 0.2, 0.25  # of a side, of the logarithm's standard deviation, radians at most
+BRIGHTER, CONTRAST, SATURATION = 0.2, 0.3, 0.5  # standard deviations: of a shift, of two logarithms
 HOLE = 0.4  # of a side
+Augment = Callable[[Tensor, float, torch.Generator], Tensor]
 
 
-def augmentation(probability: float) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """A function (x (n, c, h, w), rng) -> x with each picture shifted, and holed, with that probability each."""
+def augmentation(alpha: bool, mirror: bool) -> Augment:
+    """A function (x (n, c, h, w) in [-1, 1], share, rng) -> x with each change made to that share of the pictures.
+    With `alpha` the last channel is transparency, and the others are premultiplied by it; with `mirror` pictures may be
+    mirrored."""
 
-    def augment(x: Tensor, rng: torch.Generator) -> Tensor:
-        return _holed(_shifted(x, probability, rng), probability, rng)
+    def augment(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
+        x = _placed(x, share, rng, mirror)
+        x = _recoloured(x, share, rng, alpha)
+        return _holed(x, share, rng)
 
     return augment
 
 
-def _shifted(x: Tensor, probability: float, rng: torch.Generator) -> Tensor:
-    """Move by whole pixels; what comes in repeats the edge. Gathering is linear, so it differentiates twice."""
-    n, channels, high, wide = x.shape
-    chosen = torch.rand(n, generator=rng) < probability
-    down, right = (_shift(n, side, rng) * chosen for side in (high, wide))
-    rows = (torch.arange(high) + down[:, None]).clamp(0, high - 1).to(x.device)
-    columns = (torch.arange(wide) + right[:, None]).clamp(0, wide - 1).to(x.device)
-    x = x.gather(2, rows[:, None, :, None].expand(n, channels, high, wide))
-    return x.gather(3, columns[:, None, None, :].expand(n, channels, high, wide))
+def _some(n: int, share: float, rng: torch.Generator) -> Tensor:
+    """1 for each that is changed, else 0 (n,)."""
+    return (torch.rand(n, generator=rng) < share).float()
 
 
-def _shift(n: int, side: int, rng: torch.Generator) -> Tensor:
-    most = max(1, round(SHIFT * side))
-    return torch.randint(-most, most + 1, (n,), generator=rng)
+def _placed(x: Tensor, share: float, rng: torch.Generator, mirror: bool) -> Tensor:
+    """Shifted, scaled, turned and mirrored at once; what comes in from beyond the edge is the picture reflected."""
+    n, _, high, wide = x.shape
+    angle = (2 * torch.rand(n, generator=rng) - 1) * TURN * _some(n, share, rng)
+    scale = torch.exp(torch.randn(n, generator=rng) * SCALE * _some(n, share, rng))
+    shift = (2 * torch.rand(n, 2, generator=rng) - 1) * 2 * SHIFT * _some(n, share, rng)[:, None]
+    flip = 1 - 2 * _some(n, share / 2, rng) if mirror else torch.ones(n)
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    aspect = wide / high  # turned in pixels, not in the unit square
+    rows = [
+        torch.stack([cos * flip, -sin / aspect, shift[:, 0]], 1),
+        torch.stack([sin * aspect * flip, cos, shift[:, 1]], 1),
+    ]
+    theta = torch.stack(rows, 1).to(x.device, x.dtype, non_blocking=True)
+    where = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, where, padding_mode="reflection", align_corners=False)
 
 
-def _holed(x: Tensor, probability: float, rng: torch.Generator) -> Tensor:
+def _recoloured(x: Tensor, share: float, rng: torch.Generator, alpha: bool) -> Tensor:
+    """Brighter or darker, with more or less contrast and saturation. Beyond [-1, 1], too: reals and fakes alike."""
+    n = len(x)
+    light = torch.randn(n, generator=rng) * BRIGHTER * _some(n, share, rng)
+    contrast = torch.exp(torch.randn(n, generator=rng) * CONTRAST * _some(n, share, rng))
+    saturation = torch.exp(torch.randn(n, generator=rng) * SATURATION * _some(n, share, rng))
+    light, contrast, saturation = (
+        value[:, None, None, None].to(x.device, x.dtype, non_blocking=True) for value in (light, contrast, saturation)
+    )
+    colour, rest = (x[:, :-1], x[:, -1:]) if alpha else (x, x[:, :0])
+    cover = (rest + 1) / 2 if alpha else 1.0
+    colour = (colour + 1) / 2
+    if colour.shape[1] > 1:
+        grey = colour.mean(1, keepdim=True)
+        colour = grey + (colour - grey) * saturation
+    colour = (colour - cover / 2) * contrast + (0.5 + light) * cover
+    return torch.cat([colour * 2 - 1, rest], 1)
+
+
+def _holed(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Put a grey rectangle somewhere."""
     n, _, high, wide = x.shape
-    chosen = (torch.rand(n, generator=rng) < probability)[:, None, None]
+    chosen = _some(n, share, rng)[:, None, None] > 0
     centre = torch.rand(n, 2, generator=rng)
     inside_rows = (torch.arange(high) - centre[:, :1] * high).abs() < HOLE * high / 2
     inside_columns = (torch.arange(wide) - centre[:, 1:] * wide).abs() < HOLE * wide / 2

@@ -12,13 +12,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workers.engine.batch import Batch
+from workers.engine.overfit import Overfit
 from workers.engine.trainer import Trainer
 from workers.modalities import Dataset, Preparing, unheard
 from workers.modalities.images import metrics, presets
 from workers.modalities.images.augment import augmentation
 from workers.modalities.images.codec import Codec
 from workers.modalities.images.files import Pictures
-from workers.modalities.images.networks import Architecture, Discriminator, Generator
+from workers.modalities.images.networks import Architecture, Discriminator, Generator, precision
 from workers.modalities.images.outputs import grid
 from workers.modalities.images.report import report
 from workers.modalities.images.spec import ImageConfig
@@ -63,6 +64,7 @@ class ImageTraining:
         self.pixels = self._held(preparing, presets.seconds(self.form, settings, device)) if self._fits() else None
         rng = torch.Generator().manual_seed(config.seed)
         generator, discriminator = Generator(self.form, rng), Discriminator(self.form, rng)
+        generator.inside = discriminator.inside = precision(device)
         self.trainer = Trainer(
             generator,
             discriminator,
@@ -70,8 +72,10 @@ class ImageTraining:
             settings,
             seed=config.seed,
             device=device,
-            augment=augmentation(0.3) if len(self.train) < presets.SMALL_DATA else None,
+            augment=augmentation(self.codec.alpha, self.config.mirror),
+            overfit=Overfit(self._held_out, settings.steps // 10) if len(self.holdout) else None,
         )
+        self.trainer.ema.inside = torch.float32  # type: ignore[assignment]  # as the sampler draws
         self._judge: metrics.Judge | None = None
 
     def _fits(self) -> bool:
@@ -95,6 +99,12 @@ class ImageTraining:
         if self.config.mirror:
             x = torch.where(torch.rand(n, 1, 1, 1, generator=rng) < 0.5, x.flip(3), x)
         return Batch(x, self.codec.condition(self.train.labels[rows]))
+
+    def _held_out(self, n: int, rng: torch.Generator) -> Batch:
+        """n held-out pictures, as `draw` gives them."""
+        rows = torch.randint(len(self.holdout), (n,), generator=rng).numpy()
+        x = self.codec.encode(self.holdout.take(rows))
+        return Batch(x, self.codec.condition(self.holdout.labels[rows]))
 
     def evaluate(self) -> dict[str, float]:
         """Figures of the averaged generator's samples beside held-out pictures; cheap but for the first call."""

@@ -1,0 +1,41 @@
+"""How much of what the discriminator says was learned by heart, and how often samples are augmented against it.
+
+r = (E D(learned from) - E D(held out)) / (E D(learned from) - E D(made)): 0 while reals that it never learned from look
+to it like those that it did, 1 when they look like samples (Karras et al. 2020, r_v). Only differences of scores count,
+which is all that the pairing loss fixes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from workers.engine.batch import Batch
+
+EVERY = 4  # steps between two looks
+GOAL = 0.4  # of r: above, more is augmented
+MOST = 0.8  # augmenting more often than that leaks into what is made
+MEMORY = 0.97  # of the moving averages, a look
+CLEAR = 0.05  # of the scores' difference, below which D tells nothing from nothing and r would be noise
+
+
+class Overfit:
+    """`draw(n, rng)` gives held-out samples. `share` is how often samples are augmented; it can cross its whole range
+    within `reach` steps."""
+
+    def __init__(self, draw: Callable[[int, torch.Generator], Batch], reach: int) -> None:
+        self.draw, self.reach = draw, reach
+        self.gaps = torch.zeros(2)  # moving averages of D(learned) - D(held out) and D(learned) - D(made)
+
+    def see(self, learned: Tensor, held: Tensor, made: Tensor) -> None:
+        """Scores (n,) of each kind, seen under the same augmentation. Does not wait for the device."""
+        now = torch.stack([learned.mean() - held.mean(), learned.mean() - made.mean()]).detach()
+        self.gaps = torch.lerp(now, self.gaps.to(now.device), MEMORY)
+
+    def adjust(self, share: float, steps: int) -> tuple[float, float]:
+        """(the share of samples to augment from now on, r), so many steps after the last time."""
+        held, made = self.gaps.tolist()
+        r = held / made if made > CLEAR else 0.0
+        change = steps / self.reach * (1.0 if r > GOAL else -1.0)
+        return min(max(share + change, 0.0), MOST), r
