@@ -124,6 +124,20 @@ class Mintage:
         }
         return self.jobs.create(body)
 
+    def score(self, model: str | Model | Job, dataset: str | Dataset | Path, name: str | None = None) -> Job:
+        """Start to judge a dataset's samples one by one: how many real ones look as odd to the model. `dataset` may be
+        the path of a file, which is uploaded first. The finished job's result has the shares, and its output a line for
+        each sample: index, score, distance and verdicts."""
+        if isinstance(dataset, Path):
+            dataset = self.datasets.upload(dataset)
+        body = {
+            "kind": "score",
+            "model_id": model if isinstance(model, str) else model.model_id if isinstance(model, Job) else model.id,
+            "dataset_id": dataset if isinstance(dataset, str) else dataset.id,
+            "name": name,
+        }
+        return self.jobs.create(body)
+
     def modalities(self) -> list[dict[str, Any]]:
         """What can be trained here, with the JSON schema of each one's settings."""
         answer = self.transport.get("/v1/modalities")

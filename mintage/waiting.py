@@ -16,6 +16,7 @@ VERBS = {
     "train": "training",
     "generate": "generating",
     "augment": "augmenting",
+    "score": "scoring",
     "evaluate": "evaluating",
 }
 FIRST_PAUSE, LONGEST_PAUSE = 0.15, 1.0

@@ -56,6 +56,10 @@ def work(request: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[str,
             from workers.work.augment import augment
 
             return augment(payload, request["attempt"], bench)
+        case JobKind.SCORE:
+            from workers.work.score import score
+
+            return score(payload, bench)
         case JobKind.GENERATE:
             return generate(payload, bench, samplers)
         case JobKind.PREVIEW:

@@ -1,4 +1,4 @@
-"""`mintage train`, `generate`, `augment` and `jobs`: start work, watch it, cancel it, fetch what it made."""
+"""`mintage train`, `generate`, `augment`, `score` and `jobs`: start work, watch it, cancel it, fetch what it made."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ from mintage.cli.common import (
     table,
 )  # fmt: skip
 from mintage.cli.conditions import conditions as read_conditions
-from mintage.cli.reports import gained, headline
+from mintage.cli.reports import gained, headline, scored
 from mintage.client import Mintage
 from mintage.results import Job
 
@@ -48,6 +48,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(train)
     app.command()(generate)
     app.command()(augment)
+    app.command()(score)
 
 
 def train(
@@ -159,10 +160,29 @@ def augment(
         _download(ctx, finished(ctx, job), out)
 
 
+def score(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The id of the model that judges: mdl_...")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="What is judged: a file, or the id of a dataset.")],
+    name: Name = None,
+    out: Out = None,
+    no_wait: NoWait = False,
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Judge rows or pictures one by one: real-looking or counterfeit."""
+    with connect(ctx) as client:
+        job = client.score(model, _uploaded(ctx, client, dataset), name=name)
+        if no_wait:
+            put(ctx, job.raw, f"{_queued(job)}\nFetch it with: mintage jobs download {job.id}")
+            return
+        _download(ctx, finished(ctx, job), out)
+
+
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    kind: Annotated[str | None, typer.Option(help="ingest, train, generate or augment.")] = None,
+    kind: Annotated[str | None, typer.Option(help="ingest, train, generate, augment or score.")] = None,
     state: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     json: Json = False,
@@ -235,6 +255,8 @@ def _download(ctx: typer.Context, job: Job, directory: Path | None) -> None:
     out().print(f"{what}, {size(total)}, checksums verified: [bold]{escape(files)}[/bold]")
     if job.kind == "augment":
         out().print(gained(job.result))
+    if job.kind == "score":
+        out().print(scored(job.result))
 
 
 def _queued(job: Job) -> str:

@@ -45,6 +45,23 @@ def gained(result: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def scored(result: Mapping[str, Any]) -> RenderableType:
+    """Of a scoring: what it says of the samples, and how well it sees counterfeits that were planted."""
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(("counterfeits", "ROC AUC", "caught at 5%", "caught at 1%")):
+        made.add_column(column, no_wrap=number == 0, justify="left" if number == 0 else "right")
+    shares = _numbers(result.get("counterfeit") or {})
+    ours = [_cell(_number(result.get("roc_auc"))), _cell(shares.get("at_5_percent")), _cell(shares.get("at_1_percent"))]
+    made.add_row("[bold]yours[/bold]", *ours)
+    for one in result.get("planted") or []:
+        cells = [_cell(_number(one.get(name))) for name in ("roc_auc", "at_5_percent", "at_1_percent")]
+        made.add_row(escape(str(one.get("what"))), *cells)
+    parts: list[RenderableType] = ["", made, ""]
+    parts += [escape(str(result["verdict"]))] if result.get("verdict") else []
+    parts += [f"[dim]{escape(str(warning))}[/dim]" for warning in result.get("warnings") or []]
+    return Group(*parts)
+
+
 def _flat(figures: object) -> dict[str, float]:
     """Figures by name, those of each class as well; how many rows they rest on is no figure."""
     if not isinstance(figures, Mapping):

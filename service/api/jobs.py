@@ -21,7 +21,7 @@ from service.errors import (
     ModelNotReady,
     NotFound,
 )
-from service.usecases import augmenting, generating, jobs, outputs
+from service.usecases import augmenting, generating, jobs, outputs, scoring
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 CONDITION = {
@@ -118,11 +118,24 @@ class AugmentJob(Body):
     name: Name | None = Field(None, description="Also of the model that is trained.")
 
 
-NewJob = Annotated[TrainJob | GenerateJob | AugmentJob, By("kind")]
+class ScoreJob(Body):
+    """Judge a dataset's samples one by one: real-looking or counterfeit, in a model's view."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"kind": "score", "model_id": views.MODEL, "dataset_id": views.DATASET}}
+    )
+
+    kind: Literal["score"]
+    model_id: Reference
+    dataset_id: Reference = Field(description="Of the model's modality: its columns, or pictures of any size.")
+    name: Name | None = None
+
+
+NewJob = Annotated[TrainJob | GenerateJob | AugmentJob | ScoreJob, By("kind")]
 
 
 class JobFilter(Paging):
-    kind: Literal[JobKind.INGEST, JobKind.TRAIN, JobKind.GENERATE, JobKind.AUGMENT] | None = Field(
+    kind: Literal[JobKind.INGEST, JobKind.TRAIN, JobKind.GENERATE, JobKind.AUGMENT, JobKind.SCORE] | None = Field(
         None, description="Only of this kind."
     )
     state: State | None = Field(None, description="Only in this state.")
@@ -131,7 +144,7 @@ class JobFilter(Paging):
 @router.post(
     "",
     operation_id="create_job",
-    summary="Submit a training, a generation or an augmentation",
+    summary="Submit a training, a generation, an augmentation or a scoring",
     status_code=201,
     response_model=views.JobView,
     responses=documented(
@@ -143,6 +156,8 @@ def create_job(body: NewJob, parts: Parts, once: OnlyOnce) -> Response:
         return answered(jobs.train(parts, once, body.dataset_id, body.config, body.name))
     if isinstance(body, AugmentJob):
         return answered(augmenting.augment(parts, once, augmenting.Wish(**body.model_dump(exclude={"kind"}))))
+    if isinstance(body, ScoreJob):
+        return answered(scoring.score(parts, once, scoring.Wish(body.model_id, body.dataset_id, body.name)))
     return answered(generating.generate(parts, once, generating.Wish(**body.model_dump(exclude={"kind"}))))
 
 
@@ -171,7 +186,7 @@ def cancel_job(id: Id, parts: Parts, who: Who) -> views.JobView:
 @router.get(
     "/{id}/output",
     operation_id="get_output",
-    summary="The files of a finished generation or augmentation, with presigned URLs",
+    summary="The files of a finished generation, augmentation or scoring, with presigned URLs",
     responses=documented(NotFound, JobNotSucceeded),
 )
 def get_output(id: Id, parts: Parts, who: Who) -> views.OutputView:

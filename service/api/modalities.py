@@ -25,6 +25,7 @@ def _view(spec: ModalitySpec) -> ModalityView:
         formats=list(spec.formats),
         preview=spec.preview,
         augments=spec.check_target is not None,
+        scores=spec.check_scored is not None,
         completes=spec.check_given is not None,
         config=spec.train_config.model_json_schema(),
         options=spec.dataset_options.model_json_schema(),

@@ -57,5 +57,7 @@ class ModalitySpec:
     check_target: Callable[[Schema, str | None, Method, Config], None] | None = None
     # (model's schema, schema of a dataset whose rows it is to complete): raises InvalidRequest; without it, none can be
     check_given: Callable[[Schema, Schema], None] | None = None
+    # (model's schema, schema of a dataset that it is to judge): raises InvalidRequest; without it, none can be
+    check_scored: Callable[[Schema, Schema], None] | None = None
     # raises InvalidRequest for what does not fit the dataset
     check_config: Callable[[Schema, Config], None] | None = None

@@ -8,6 +8,7 @@ class JobKind(StrEnum):
     TRAIN = "train"
     GENERATE = "generate"
     AUGMENT = "augment"
+    SCORE = "score"
     PREVIEW = "preview"  # a few samples for GET /models/{id}/samples; never listed
 
 
@@ -46,4 +47,4 @@ UNIT_MOVES = {
 }
 
 QUEUES = dict.fromkeys(JobKind, "gpu") | {JobKind.INGEST: "cpu"}
-WITH_OUTPUT = (JobKind.GENERATE, JobKind.AUGMENT)  # jobs that end with a manifest of files
+WITH_OUTPUT = (JobKind.GENERATE, JobKind.AUGMENT, JobKind.SCORE)  # jobs that end with a manifest of files

@@ -169,7 +169,8 @@ class JobView(View):
     error: ErrorView | None
     result: dict[str, Any] | None = Field(
         description="Once succeeded: `{model_id}`, or `{output: {files, rows, bytes}}`, or `{dataset_id}`; of an "
-        "augmentation model_id, output, real_rows, synthetic_rows, flag, before, after, verdict and more."
+        "augmentation model_id, output, real_rows, synthetic_rows, flag, before, after, verdict and more; of a scoring "
+        "model_id, output, counterfeit, roc_auc, histogram, planted, verdict and more."
     )
     created_at: datetime
     started_at: datetime | None
@@ -305,6 +306,7 @@ class ModalityView(View):
     preview: Literal["rows", "picture"]
     augments: bool = Field(description="Whether its datasets can be augmented.")
     completes: bool = Field(description="Whether its models complete given rows.")
+    scores: bool = Field(description="Whether its models judge uploaded samples.")
     config: dict[str, Any] = Field(description="JSON schema of a train job's `config`.")
     options: dict[str, Any] = Field(description="JSON schema of a dataset's `options`.")
 

@@ -25,7 +25,7 @@ def on_success(session: Session, job: Job, unit: Unit, attempt: int, result: Res
         return None
     if unit.kind == JobKind.PREVIEW:
         return result
-    shards = enumerate(result["files"]) if unit.kind == JobKind.AUGMENT else ((unit.index, result),)
+    shards = enumerate(result["files"]) if "files" in result else ((unit.index, result),)
     for index, file in shards:
         for lost in range(1, attempt):
             key = payloads.shard_key(job, index, lost)

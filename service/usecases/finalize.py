@@ -13,6 +13,8 @@ from service.db.tables import Job, Model, Unit
 from service.domain.states import JobKind, State
 from service.usecases import moves, payloads
 
+TOLD = {JobKind.AUGMENT: "augmented", JobKind.SCORE: "scored"}  # whose last unit says more: its name in the manifest
+
 
 def finalize(context: Context, job_id: str) -> bool:
     """Write the manifest and let the job succeed. False if it is not ready for that, or has ended."""
@@ -34,8 +36,8 @@ def finalize(context: Context, job_id: str) -> bool:
         "bytes": sum(file["bytes"] for file in files),
     }
     result = {"output": output}
-    if job.kind == JobKind.AUGMENT:
-        result = {"model_id": job.model_id} | result | written["augmented"]
+    if job.kind in TOLD:
+        result = {"model_id": job.model_id} | result | written[TOLD[JobKind(job.kind)]]
     with context.database.begin() as session:
         held = moves.hold(session, job_id)
         return held is not None and moves.move(session, held, State.SUCCEEDED, result=result)
@@ -49,19 +51,19 @@ def manifest(job: Job, modality: str, units: list[Unit]) -> dict[str, Any]:
     """What the output holds, and how it was asked for. Whoever has the manifest has the whole output."""
     ended = max(unit.finished_at or 0.0 for unit in units)
     last = units[-1].result or {}
-    augmented = job.kind == JobKind.AUGMENT
-    made = last["files"] if augmented else [unit.result or {} for unit in units]
+    told = TOLD.get(JobKind(job.kind))
+    made = last["files"] if told else [unit.result or {} for unit in units]
     return {
         "job_id": job.id,
         "model_id": job.model_id,
         "modality": modality,
         "format": job.spec["format"],
-        "count": sum(file["rows"] for file in made) if augmented else job.spec["count"],
+        "count": sum(file["rows"] for file in made) if told else job.spec["count"],
         "seed": job.spec["seed"],
         "conditions": job.spec.get("conditions") or {},
         **{name: job.spec[name] for name in ("given", "copies") if name in job.spec},
         "created_at": datetime.fromtimestamp(ended, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        **({"augmented": last["told"]} if augmented else {}),
+        **({told: last["told"]} if told else {}),
         "files": [
             {"name": payloads.shard_name(index, job.spec["format"])}
             | {name: file[name] for name in ("key", "bytes", "sha256", "rows")}

@@ -22,7 +22,7 @@ def get(context: Context, project_id: str, job_id: str) -> OutputView:
         job = Scope(session, project_id).get(Job, job_id)
         at: float = session.scalar(select(now())) or 0.0
     if job.kind not in WITH_OUTPUT:
-        raise NotFound(f"A job of kind {job.kind} has no output; only 'generate' and 'augment' have.")
+        raise NotFound(f"A job of kind {job.kind} has no output; only 'generate', 'augment' and 'score' have.")
     if job.state != State.SUCCEEDED:
         raise JobNotSucceeded(f"The job is {job.state}; there is an output once it has succeeded.")
     try:

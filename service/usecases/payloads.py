@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from sqlalchemy.orm import Session
 
 from service.db.tables import Dataset, Job, Model, Unit
-from service.domain.states import JobKind
+from service.domain.states import DatasetStatus, JobKind
 
 Row = TypeVar("Row")
 SUFFIXES = {"webdataset": "tar"}  # of output files; other formats are their own suffix
@@ -118,6 +118,28 @@ def _augment(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
     }
 
 
+def _score(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
+    """The upload is read as it was sent, so that each sample keeps its place and name."""
+    dataset = _found(session.get(Dataset, job.dataset_id), "dataset")
+    source = {"key": dataset.source_key, "options": dataset.options, "schema": dataset.schema, "rows": dataset.rows}
+    return {
+        **_model(session, job),
+        "source": source,
+        "reference": _reference(session, job),
+        "seed": job.spec["seed"],
+        "key": shard_key(job, unit.index, unit.attempt),
+    }
+
+
+def _reference(session: Session, job: Job) -> dict[str, Any] | None:
+    """The dataset that the model was trained on, if the job may look at it and it is as it was then."""
+    model = _found(session.get(Model, job.model_id), "model")
+    own = session.get(Dataset, model.dataset_id)
+    if job.spec["calibration"] != "held_out" or own is None or own.schema != model.schema:
+        return None
+    return _told(own) if own.status == DatasetStatus.READY else None
+
+
 def _preview(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
     return {
         **_model(session, job),
@@ -128,7 +150,10 @@ def _preview(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
 
 
 def _dataset(session: Session, job: Job) -> dict[str, Any]:
-    dataset = _found(session.get(Dataset, job.dataset_id), "dataset")
+    return _told(_found(session.get(Dataset, job.dataset_id), "dataset"))
+
+
+def _told(dataset: Dataset) -> dict[str, Any]:
     return {
         "schema": dataset.schema,
         "rows": dataset.rows,
@@ -154,5 +179,6 @@ BUILDERS = {
     JobKind.TRAIN: _train,
     JobKind.GENERATE: _generate,
     JobKind.AUGMENT: _augment,
+    JobKind.SCORE: _score,
     JobKind.PREVIEW: _preview,
 }

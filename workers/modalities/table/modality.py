@@ -17,6 +17,7 @@ from workers.modalities import (
     Training,
     unheard,
 )
+from workers.modalities.scoring import Scorer, Upload
 from workers.modalities.table import files
 from workers.modalities.table.spec import TableConfig
 
@@ -47,6 +48,11 @@ class Table:
         from workers.modalities.table.sampler import TableSampler
 
         return TableAugmenter(dataset, TableSampler(directory, device), wish)
+
+    def scorer(self, reference: Dataset | None, upload: Upload, directory: Path, device: str, seed: int) -> Scorer:
+        from workers.modalities.table.scoring import TableScorer
+
+        return TableScorer(reference, upload, directory, device, seed)
 
 
 MODALITY = Table()

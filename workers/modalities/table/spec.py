@@ -9,6 +9,7 @@ from service.domain.modality import DatasetOptions, ModalitySpec, Schema, TrainC
 from workers.modalities.table.conditions import check_conditions, check_given, same_level
 from workers.modalities.table.rulecheck import check_constraints
 from workers.modalities.table.rules import MOST, Constraint
+from workers.modalities.table.scored import check_scored
 from workers.modalities.table.target import check_target
 
 __all__ = ["SPEC", "TableConfig", "TableOptions", "check_conditions", "recognises", "same_level"]
@@ -159,5 +160,6 @@ SPEC = ModalitySpec(
     check_conditions=check_conditions,
     check_target=check_target,
     check_given=check_given,
+    check_scored=check_scored,
     check_config=check_config,
 )
