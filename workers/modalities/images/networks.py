@@ -1,8 +1,7 @@
 """Convolutional generator and discriminator for any size from 16 to 512 pixels. Knows tensors, not pictures.
 
-After the paper of R3GAN (Huang et al., NeurIPS 2024): residual blocks of 1x1, grouped 3x3 and 1x1 convolutions, no
-normalisation, fix-up initialisation, a learned basis at the lowest resolution. The blocks end at half the resolution,
-which halves the cost. Every operation can be differentiated twice, as the gradient penalties need.
+After the paper of R3GAN (Huang et al., NeurIPS 2024): its residual blocks, a learned basis at the lowest resolution, and
+projection on the class. The blocks end at half the resolution, which halves the cost.
 """
 
 import math
@@ -12,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GROUP_WIDTH = 16
-EXPANSION = 2
+from workers.engine.blocks import EXPANSION, GROUP_WIDTH, SLOPE, Space, Stage, change, reset
+
 LATENT = 64
 EMBEDDING = 64
+LOUDNESS, QUIETEST = 0.3, 0.05  # of class embeddings: over the classes' square root, at least; the noise has 1
 CANVAS = 16  # channels at full resolution, where all is dear
-SLOPE = 0.2
+SPACE = Space(2)
 SMALLEST = 8  # a side of this many pixels or more is halved once more
 
 
@@ -64,82 +64,6 @@ def stages(height: int, width: int, stride: int = 2) -> int:
     return count
 
 
-class Block(nn.Module):
-    """x + 1x1(grouped 3x3(1x1(x))), the last convolution zero at first: a new block changes nothing."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        inner = EXPANSION * width
-        self.expand = nn.Conv2d(width, inner, 1)
-        self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=inner // GROUP_WIDTH)
-        self.shrink = nn.Conv2d(inner, width, 1, bias=False)
-
-    def forward(self, x: Tensor, inside: torch.dtype) -> Tensor:
-        """`inside` is the precision of the convolutions; what is added up keeps its own."""
-        y = F.leaky_relu(_convolved(self.expand, x.to(inside)), SLOPE)
-        y = F.leaky_relu(_convolved(self.mix, y), SLOPE)
-        out: Tensor = x + _convolved(self.shrink, y)
-        return out
-
-    def reset(self, blocks: int, rng: torch.Generator) -> None:
-        """Fix-up: the two inner gains fall with the number of blocks that add up (Zhang et al. 2019)."""
-        gain = math.sqrt(2.0 / (1.0 + SLOPE**2)) * blocks**-0.25
-        _normal(self.expand.weight, gain, rng)
-        _normal(self.mix.weight, gain, rng)
-        for zero in (self.expand.bias, self.mix.bias, self.shrink.weight):
-            nn.init.zeros_(zero)  # type: ignore[arg-type]
-
-
-class Stage(nn.ModuleList):
-    """The blocks of one resolution."""
-
-    def __init__(self, width: int, blocks: int) -> None:
-        super().__init__(Block(width) for _ in range(blocks))
-
-    def forward(self, x: Tensor, inside: torch.dtype) -> Tensor:
-        for block in self:
-            x = block(x, inside)
-        return x
-
-
-def _convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """The layer in the precision of x; its weights are kept in full."""
-    bias = None if layer.bias is None else layer.bias.to(x.dtype)
-    return F.conv2d(x, layer.weight.to(x.dtype), bias, layer.stride, layer.padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
-
-
-def precision(device: str) -> torch.dtype:
-    """Of the convolutions in training: bfloat16 where the device computes with it, which takes half the time."""
-    if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    can = getattr(torch.cpu, "get_capabilities", dict)()  # from torch 2.12 on
-    return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
-
-
-def _normal(weight: Tensor, gain: float, rng: torch.Generator) -> None:
-    """Normal, so that a unit input gives outputs of standard deviation `gain`."""
-    with torch.no_grad():
-        weight.normal_(0.0, gain / math.sqrt(weight[0].numel()), generator=rng)
-
-
-def _change(before: int, after: int) -> nn.Module:
-    return nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False)
-
-
-def _reset(module: nn.Module, rng: torch.Generator) -> None:
-    """Initialise every part from `rng`, in the order of definition."""
-    blocks = [part for part in module.modules() if isinstance(part, Block)]
-    inner = {id(conv) for block in blocks for conv in block.modules()}
-    for part in module.modules():
-        if isinstance(part, Block):
-            part.reset(len(blocks), rng)
-        elif isinstance(part, nn.Conv2d | nn.Linear) and id(part) not in inner:
-            _normal(part.weight, 1.0, rng)
-        elif isinstance(part, nn.Embedding):
-            with torch.no_grad():
-                part.weight.normal_(generator=rng)
-
-
 class Generator(nn.Module):
     """(latent (n, 64), class (n, 1) or None) -> pictures (n, channels, height, width) in [-1, 1].
 
@@ -152,16 +76,22 @@ class Generator(nn.Module):
         self.embed = nn.Embedding(form.classes, EMBEDDING) if form.classes else None
         self.start = nn.Linear(LATENT + (EMBEDDING if form.classes else 0), first, bias=False)
         self.basis = nn.Parameter(torch.empty(1, first, *form.basis))
-        self.changes = nn.ModuleList(_change(a, b) for a, b in zip((first, *form.widths), form.widths, strict=False))
-        self.stages = nn.ModuleList(Stage(w, form.blocks) for w in form.widths)
+        self.changes = nn.ModuleList(
+            change(SPACE, a, b) for a, b in zip((first, *form.widths), form.widths, strict=False)
+        )
+        self.stages = nn.ModuleList(Stage(SPACE, w, form.blocks) for w in form.widths)
         self.spread = nn.Conv2d(last, CANVAS, 1)
         self.paint = nn.Conv2d(CANVAS, form.channels, 3, padding=1)
         self._reset(rng)
 
     def _reset(self, rng: torch.Generator) -> None:
-        _reset(self, rng)
+        reset(self, rng)
         with torch.no_grad():
             self.basis.normal_(generator=rng)
+            if self.embed is not None:  # as loud as the noise it would drown it, and all of a class look alike
+                loud = max(QUIETEST, LOUDNESS * self.form.classes**-0.5)
+                self.embed.weight.normal_(0.0, loud, generator=rng)
+                self.start.weight *= math.sqrt(2.0 / (1.0 + loud**2))
             nn.init.zeros_(self.spread.bias)  # type: ignore[arg-type]
             nn.init.zeros_(self.paint.bias)  # type: ignore[arg-type]
 
@@ -182,14 +112,14 @@ class Generator(nn.Module):
 
     def paint_from(self, begun: Tensor) -> Tensor:
         """What `begin` gave (or anything near it: see latent.py) -> pictures."""
-        x = (begun[:, :, None, None] * self.basis).contiguous(memory_format=torch.channels_last)
-        for index, (change, stage) in enumerate(zip(self.changes, self.stages, strict=True)):
-            x = change(x)
+        x = SPACE.arranged(SPACE.spread(begun) * self.basis)
+        for index, (adapt, stage) in enumerate(zip(self.changes, self.stages, strict=True)):
+            x = adapt(x)
             if index:
-                x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+                x = SPACE.larger(x, 2)
             x = stage(x, self.inside)
         # Not by pixel shuffling: on emoji it left 51 times the real pictures' power at the grid's own frequency.
-        x = F.interpolate(self.spread(x), scale_factor=self.form.stride, mode="bilinear", align_corners=False)
+        x = SPACE.larger(self.spread(x), self.form.stride)
         x = self.paint(F.leaky_relu(x, SLOPE))
         # tanh: real pictures saturate (white paper, black background), and D tells any other value at a glance.
         x = torch.tanh(x[:, :, : self.form.height, : self.form.width])
@@ -214,8 +144,8 @@ class Discriminator(nn.Module):
         widths = form.widths[::-1]
         # Overlapping looks: patches side by side see no edge between them, and teach the generator a grid.
         self.look = nn.Conv2d(form.channels, widths[0], 2 * form.stride, stride=form.stride, padding=form.stride // 2)
-        self.changes = nn.ModuleList(_change(a, b) for a, b in zip((widths[0], *widths), widths, strict=False))
-        self.stages = nn.ModuleList(Stage(w, form.blocks) for w in widths)
+        self.changes = nn.ModuleList(change(SPACE, a, b) for a, b in zip((widths[0], *widths), widths, strict=False))
+        self.stages = nn.ModuleList(Stage(SPACE, w, form.blocks) for w in widths)
         self.basis = nn.Parameter(torch.empty(1, widths[-1], *form.basis))
         self.features = nn.Linear(widths[-1], EMBEDDING, bias=False)
         self.score = nn.Linear(EMBEDDING, 1, bias=False)
@@ -223,8 +153,10 @@ class Discriminator(nn.Module):
         self._reset(rng)
 
     def _reset(self, rng: torch.Generator) -> None:
-        _reset(self, rng)
+        reset(self, rng)
         with torch.no_grad():
+            if self.embed is not None:
+                self.embed.weight.normal_(generator=rng)
             self.basis.normal_(0.0, 1.0 / math.sqrt(math.prod(self.form.basis)), generator=rng)
             nn.init.zeros_(self.look.bias)  # type: ignore[arg-type]
 
@@ -232,9 +164,9 @@ class Discriminator(nn.Module):
         high, wide = self.form.padded
         if (high, wide) != x.shape[2:]:
             x = F.pad(x, (0, wide - x.shape[3], 0, high - x.shape[2]))
-        x = self.look(x.contiguous(memory_format=torch.channels_last))
-        for index, (change, stage) in enumerate(zip(self.changes, self.stages, strict=True)):
-            x = stage(change(F.avg_pool2d(x, 2) if index else x), self.inside)
+        x = self.look(SPACE.arranged(x))
+        for index, (adapt, stage) in enumerate(zip(self.changes, self.stages, strict=True)):
+            x = stage(adapt(SPACE.half(x) if index else x), self.inside)
         found = self.features((x * self.basis).sum((2, 3)))
         score: Tensor = self.score(found)[:, 0]
         if self.embed is None:

@@ -12,14 +12,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workers.engine.batch import Batch
+from workers.engine.blocks import precision
 from workers.engine.overfit import Overfit
 from workers.engine.trainer import Trainer
 from workers.modalities import Dataset, Preparing, unheard
-from workers.modalities.images import metrics, presets
+from workers.modalities.images import presets
 from workers.modalities.images.augment import augmentation
 from workers.modalities.images.codec import Codec
 from workers.modalities.images.files import Pictures
-from workers.modalities.images.networks import Architecture, Discriminator, Generator, precision
+from workers.modalities.images.judging import Judging
+from workers.modalities.images.neighbours import neighbours
+from workers.modalities.images.networks import Architecture, Discriminator, Generator
 from workers.modalities.images.outputs import grid
 from workers.modalities.images.report import report
 from workers.modalities.images.spec import ImageConfig
@@ -28,9 +31,7 @@ from workers.modalities.images.survey import refuse_few
 CONFIG = "config.json"
 IN_MEMORY = 2 << 30  # bytes of pixels that are held in memory, not read from the disk again for each batch
 HELD, READ = 1_000, 2e8  # pictures read at a time, bytes a second from the disk
-JUDGED = 1_000  # pictures of each kind that figures are computed from
 PAINTED = 2_000_000  # positions at once
-TAUGHT = 10_000  # at most, real ones that the judge learns from
 
 
 def architecture_from(text: str) -> Architecture:
@@ -76,7 +77,9 @@ class ImageTraining:
             overfit=Overfit(self._held_out, settings.steps // 10) if len(self.holdout) else None,
         )
         self.trainer.ema.inside = torch.float32  # type: ignore[assignment]  # as the sampler draws
-        self._judge: metrics.Judge | None = None
+        self.judging = Judging(
+            self.train, self.holdout, self.codec, lambda n, seed: self.samples(self.trainer.ema, n, seed), device
+        )
 
     def _fits(self) -> bool:
         return len(self.train) * math.prod(self.train.shape) <= IN_MEMORY
@@ -108,59 +111,13 @@ class ImageTraining:
 
     def evaluate(self) -> dict[str, float]:
         """Figures of the averaged generator's samples beside held-out pictures; cheap but for the first call."""
-        real, real_labels = self._real()
-        fake, fake_labels = self._fake(len(real))
-        judge = self._judged()
-        coverage, density = metrics.coverage_and_density(judge.features(real), judge.features(fake))
-        figures = {
-            "coverage": coverage,
-            "density": density,
-            "spread": metrics.spread(real, fake, real_labels, fake_labels),
-        }
-        if judge.network is not None:
-            figures["label_accuracy"] = metrics.accuracy(judge.network, fake, torch.from_numpy(fake_labels))
-        return {name: round(value, 4) for name, value in figures.items() if math.isfinite(value)}
+        return self.judging.evaluate()
 
-    def ceiling(self) -> dict[str, float]:
-        """The same figures for real training pictures in the place of samples: what could be had at best."""
-        if not len(self.holdout):
-            return {}
-        real, real_labels = self._real()
-        rows = np.random.default_rng(1).permutation(len(self.train))[: len(real)]
-        other, other_labels = self.codec.encode(self.train.take(rows)), self.train.labels[rows]
-        judge = self._judged()
-        coverage, density = metrics.coverage_and_density(judge.features(real), judge.features(other))
-        figures = {
-            "coverage": coverage,
-            "density": density,
-            "spread": metrics.spread(real, other, real_labels, other_labels),
-        }
-        if judge.network is not None:
-            figures["label_accuracy"] = metrics.accuracy(judge.network, real, torch.from_numpy(real_labels))
-        return {name: round(value, 4) for name, value in figures.items() if math.isfinite(value)}
-
-    def usefulness(self) -> tuple[float, float] | None:
-        """Accuracy on held-out pictures of a small network taught by (samples, real pictures); None without labels."""
-        if self.codec.classes is None or len(self.holdout) < 100:
-            return None
-        real, labels = self._real()
-        truth = torch.from_numpy(labels)
-        fake, fake_labels = self._fake(min(len(self.train), 4_000), seed=2)
-        taught = metrics.classifier(fake, torch.from_numpy(fake_labels), len(self.codec.classes), seed=0)
-        network = self._judged().network
-        if network is None:
-            return None
-        return metrics.accuracy(taught, real, truth), metrics.accuracy(network, real, truth)
-
-    def closeness(self) -> tuple[float, float] | None:
-        """Median distance to the nearest training picture, of samples and of held-out ones: copies would be nearer."""
-        if not len(self.holdout):
-            return None
-        judge = self._judged()
-        real, _ = self._real()
-        fake, _ = self._fake(len(real), seed=3)
-        known = judge.features(self._taught()[0])
-        return metrics.nearest(judge.features(fake), known), metrics.nearest(judge.features(real), known)
+    def samples(self, network: nn.Module, n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """n samples as they would be written (8 bits), in training proportions, with their classes."""
+        labels = self.codec.labels(n, np.random.default_rng(seed))
+        latent = network.latent(n, torch.Generator().manual_seed(seed))  # type: ignore[operator]
+        return self.codec.decode(painted(network, self.codec, latent, labels, self.device)), labels
 
     def picture(self) -> bytes:
         """Rows are classes (or any), columns the same noise in each."""
@@ -184,39 +141,15 @@ class ImageTraining:
         }
         (directory / CONFIG).write_text(json.dumps(config, indent=1))
         (directory / "samples.png").write_bytes(self.picture())
-        found = report(self)
+        near = neighbours(self.judging)
+        (directory / "neighbours.png").write_bytes(near.sheet)
+        spent = {"preset": self.config.preset, "steps": self.trainer.step, "seed": self.config.seed}
+        found = report(self.judging, near, spent)
         (directory / "report.json").write_text(json.dumps(found, indent=1))
         return found
 
     def _generated(self, latent: Tensor, labels: NDArray[np.int64]) -> Tensor:
         return painted(self.trainer.ema, self.codec, latent, labels, self.device)
-
-    def _fake(self, n: int, seed: int = 1) -> tuple[Tensor, NDArray[np.int64]]:
-        """n samples as they would be written (8 bits), in training proportions; the same noise at each call."""
-        labels = self.codec.labels(n, np.random.default_rng(seed))
-        latent = self.trainer.ema.latent(n, torch.Generator().manual_seed(seed))  # type: ignore[operator]
-        return self.codec.encode(self.codec.decode(self._generated(latent, labels))), labels
-
-    def _real(self) -> tuple[Tensor, NDArray[np.int64]]:
-        """Held-out pictures, or training ones where none were held out."""
-        source = self.holdout if len(self.holdout) else self.train
-        rows = np.random.default_rng(0).permutation(len(source))[:JUDGED]
-        return self.codec.encode(source.take(rows)), source.labels[rows]
-
-    def _taught(self) -> tuple[Tensor, NDArray[np.int64]]:
-        rows = np.random.default_rng(2).permutation(len(self.train))[: self._affordable()]
-        return self.codec.encode(self.train.take(rows)), self.train.labels[rows]
-
-    def _affordable(self) -> int:
-        """Pictures that fit in half a gigabyte as floats."""
-        return min(TAUGHT, max(JUDGED, (128 << 20) // math.prod(self.train.shape)))
-
-    def _judged(self) -> metrics.Judge:
-        if self._judge is None:
-            x, labels = self._taught()
-            classes = len(self.codec.classes or ())
-            self._judge = metrics.judge(x, torch.from_numpy(labels) if classes else None, classes, seed=0)
-        return self._judge
 
 
 def _codec(dataset: Dataset, train: Pictures) -> Codec:
