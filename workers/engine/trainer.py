@@ -63,8 +63,8 @@ class Progress:
 class Trainer:
     """Trains `generator` against `discriminator`; everything that it holds is saved and loaded, bit for bit.
 
-    `draw(n, rng)` gives a batch and is pure in `rng`, which lives on the CPU. `augment(x, share, rng)` changes that share
-    of the samples and is differentiable; with `overfit` the share follows from what D learns by heart.
+    `draw(n, rng)` gives a batch and is pure in `rng`, which lives on the CPU. `augment(x, share, rng)` changes that
+    share of the samples and is differentiable; with `overfit` the share follows from what D learns by heart.
     `auxiliary_loss(fake, batch)` is added to the generator's loss. `judge(network, warm)` scores the averaged generator
     by held-out samples, less is better: the best is kept and is what `ema` holds at the end. The scores of a warm start
     and of adversarial training need not compare."""

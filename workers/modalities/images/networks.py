@@ -1,7 +1,7 @@
 """Convolutional generator and discriminator for any size from 16 to 512 pixels. Knows tensors, not pictures.
 
-After the paper of R3GAN (Huang et al., NeurIPS 2024): its residual blocks, a learned basis at the lowest resolution, and
-projection on the class. The blocks end at half the resolution, which halves the cost.
+After the paper of R3GAN (Huang et al., NeurIPS 2024): its residual blocks, a learned basis at the lowest resolution,
+and projection on the class. The blocks end at half the resolution, which halves the cost.
 """
 
 import math
