@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,6 +54,8 @@ class ModalitySpec:
     recognises: Callable[[bytes, str], bool]  # (first 512 bytes of an upload, its file name): is this ours?
     # (schema, conditions, the config that the model was trained with): raises service.errors.InvalidCondition
     check_conditions: Callable[[Schema, Conditions, Config], None]
+    # (local path): does a file of which several modalities know the first bytes hold what is ours? Workers ask this
+    looks_inside: Callable[[Path], bool] | None = None
     # (schema, target column, method, config of the model): raises InvalidRequest; without it, none can be augmented
     check_target: Callable[[Schema, str | None, Method, Config], None] | None = None
     # (model's schema, schema of a dataset whose rows it is to complete): raises InvalidRequest; without it, none can be

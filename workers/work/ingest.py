@@ -95,8 +95,9 @@ def recognised(upload: Path, filename: str) -> str:
         head = file.read(HEAD)
     if not head:
         raise Rejected("empty_file", "The file is empty.")
-    for name in MODALITIES:
-        if spec(name).recognises(head, filename):
-            return name
+    able = [name for name in MODALITIES if spec(name).recognises(head, filename)]
+    if able:
+        inside = [name for name in able if (look := spec(name).looks_inside) is not None and look(upload)]
+        return (inside or able)[0]
     known = "; ".join(f"{one.title.lower()} ({', '.join(one.extensions[:8])})" for one in specs())
     raise Rejected("unsupported_format", f"This file is of no kind that can be read here: {known}.")

@@ -190,7 +190,8 @@ def test_random_damage_is_refused_or_survived(pack: Callable[[dict[str, bytes]],
 def test_a_few_truncated_pictures_are_skipped_with_a_warning(tmp_path: Path) -> None:
     found, _ = ingested(tmp_path, zipped(truncated(60, 3)))
     assert found.rows == 57
-    assert "3 damaged pictures were skipped." in found.warnings
+    assert "3 pictures cannot be read and were left out: 0000.png, 0001.png, 0002.png." in found.warnings
+    assert found.profile["unreadable"] == 3
 
 
 def test_what_is_no_picture_is_left_out_with_a_warning(tmp_path: Path) -> None:
@@ -203,7 +204,10 @@ def test_what_is_no_picture_is_left_out_with_a_warning(tmp_path: Path) -> None:
     }
     found, _ = ingested(tmp_path, zipped({**pngs(12), **extra}))
     assert found.rows == 12
-    assert found.warnings == ["2 files that are no pictures were left out."]
+    assert found.warnings == [
+        "labels.csv cannot be read as a table; it was left out.",
+        "2 files that are no pictures were left out.",
+    ]
 
 
 def test_nothing_is_written_where_a_name_points(tmp_path: Path) -> None:

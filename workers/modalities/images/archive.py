@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -42,7 +43,7 @@ CHUNK = 1 << 20
 class Limits:
     """What an archive may cost. Pictures are compressed already: an honest archive of them inflates to 1 to 3 times."""
 
-    entries: int = 200_000
+    entries: int = 300_000
     entry_bytes: int = 64 << 20
     total_bytes: int = 64 << 30
     ratio: int = 100  # inflated bytes for one of the archive's, beyond the first `free_bytes`
@@ -51,10 +52,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file. `read` gives its bytes, only until the next entry is asked for; OSError where they are damaged."""
+    """One file. `read` gives its bytes, as long as the archive is open; OSError where they are damaged."""
 
     name: str
     read: Callable[[], bytes]
+    size: int  # inflated, as the archive says
     fraction: float  # of the archive that lies behind
 
 
@@ -194,21 +196,19 @@ def _zip_reader(
     return read
 
 
-def _zip_entries(path: Path, limits: Limits) -> Iterator[Entry]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        _central_directory(file, size, limits)
-        try:
-            archive = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, struct.error, ValueError, EOFError, OSError, NotImplementedError) as error:
-            raise _corrupt() from error
-        infos = archive.infolist()
-        _check_zip(infos, limits, _Budget(size, limits))
-        budget = _Budget(size, limits)
-        for index, info in enumerate(infos):
-            name = safe_name(_zip_name(info))
-            if not info.is_dir() and not ignored(name):
-                yield Entry(name, _zip_reader(archive, info, limits, budget), index / len(infos))
+def _zip_entries(file: BinaryIO, size: int, limits: Limits) -> Iterator[Entry]:
+    _central_directory(file, size, limits)
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, struct.error, ValueError, EOFError, OSError, NotImplementedError) as error:
+        raise _corrupt() from error
+    infos = archive.infolist()
+    _check_zip(infos, limits, _Budget(size, limits))
+    budget = _Budget(size, limits)
+    for index, info in enumerate(infos):
+        name = safe_name(_zip_name(info))
+        if not info.is_dir() and not ignored(name):
+            yield Entry(name, _zip_reader(archive, info, limits, budget), info.file_size, index / len(infos))
 
 
 class _Stream:
@@ -282,24 +282,23 @@ def _tar_headers(stream: _Stream, limits: Limits) -> Iterator[tuple[str, int, by
         extended = {}
 
 
-def _tar_entries(path: Path, inflate: bool, limits: Limits) -> Iterator[Entry]:
-    with path.open("rb") as file:
-        stream = _Stream(file, inflate, path.stat().st_size, limits)
-        for count, (stated, size, type_) in enumerate(_tar_headers(stream, limits)):
-            if count >= limits.entries:
-                raise _too_many(limits)
-            name = safe_name(stated.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
-            if type_ in (b"1", b"2", b"3", b"4", b"6"):
-                raise _refuse_link()
-            regular = type_ in (b"0", b"\0", b"7") and not ignored(name)
-            if regular:
-                _refuse_nested(name)
-            data = stream.take(size) if regular and size <= limits.entry_bytes else None
-            if data is None:
-                stream.skip(size)
-            stream.skip(-size % 512)
-            if regular:
-                yield Entry(name, _tar_reader(data), stream.fraction)
+def _tar_entries(file: BinaryIO, inflate: bool, size: int, limits: Limits) -> Iterator[Entry]:
+    stream = _Stream(file, inflate, size, limits)
+    for count, (stated, length, type_) in enumerate(_tar_headers(stream, limits)):
+        if count >= limits.entries:
+            raise _too_many(limits)
+        name = safe_name(stated.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+        if type_ in (b"1", b"2", b"3", b"4", b"6"):
+            raise _refuse_link()
+        regular = type_ in (b"0", b"\0", b"7") and not ignored(name)
+        if regular:
+            _refuse_nested(name)
+        data = stream.take(length) if regular and length <= limits.entry_bytes else None
+        if data is None:
+            stream.skip(length)
+        stream.skip(-length % 512)
+        if regular:
+            yield Entry(name, _tar_reader(data), length, stream.fraction)
 
 
 def _tar_reader(data: bytes | None) -> Callable[[], bytes]:
@@ -311,15 +310,27 @@ def _tar_reader(data: bytes | None) -> Callable[[], bytes]:
     return read
 
 
-def entries(path: Path, limits: Limits) -> Iterator[Entry]:
+@contextmanager
+def opened(path: Path, limits: Limits) -> Iterator[Iterator[Entry]]:
     """The files of an archive in order, without what operating systems leave behind. Raises Rejected."""
     with path.open("rb") as file:
         head = file.read(512)
-    if not head:
-        raise Rejected("empty_file", "The file is empty; upload a zip or tar of pictures.")
-    found = kind(head)
-    if found is None:
-        raise Rejected(
-            "unsupported_format", "This is no zip or tar archive; pack the pictures (PNG, JPEG or WebP) in one."
+        if not head:
+            raise Rejected("empty_file", "The file is empty; upload a zip or tar of pictures, or Parquet.")
+        found = kind(head)
+        if found is None:
+            raise Rejected(
+                "unsupported_format",
+                "This is no zip, tar or Parquet; pack the pictures (PNG, JPEG, WebP, GIF or BMP) in an archive.",
+            )
+        file.seek(0)
+        size = path.stat().st_size
+        yield (
+            _zip_entries(file, size, limits) if found == "zip" else _tar_entries(file, found == "tar.gz", size, limits)
         )
-    return _zip_entries(path, limits) if found == "zip" else _tar_entries(path, found == "tar.gz", limits)
+
+
+def entries(path: Path, limits: Limits) -> Iterator[Entry]:
+    """The files of an archive, for those who look at one after the other. Raises Rejected."""
+    with opened(path, limits) as found:
+        yield from found

@@ -1,4 +1,4 @@
-"""Samples to files: zip of PNG, WebDataset tar, grids for people. Streams; the same samples give the same bytes."""
+"""Samples to files: zip of PNG, WebDataset, Parquet, grids for people. Streams; the same samples, the same bytes."""
 
 import csv
 import io
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from workers.modalities.images.codec import Codec
@@ -86,7 +88,29 @@ def write_webdataset(path: Path, samples: Samples, codec: Codec) -> None:
         out.write(bytes(1024))
 
 
-WRITERS: dict[str, Writer] = {"zip": write_zip, "webdataset": write_webdataset}
+def write_parquet(path: Path, samples: Samples, codec: Codec) -> None:
+    """Columns `image` (a struct of bytes and path, as Hugging Face datasets keeps pictures) and, with classes, `label`
+    (its name); a row group for each piece of samples."""
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features: dict[str, dict[str, str]] = {"image": {"_type": "Image"}}
+    fields = [pa.field("image", image)]
+    if codec.classes is not None:
+        features["label"] = {"dtype": "string", "_type": "Value"}
+        fields.append(pa.field("label", pa.string()))
+    stated = json.dumps({"info": {"features": features}})
+    schema = pa.schema(fields, metadata={"huggingface": stated})
+    # PNG is deflated already, and each picture occurs once: neither compression nor a dictionary would gain anything.
+    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=["label"]) as out:
+        for first, pixels, labels in samples:
+            names = [f"{first + offset:09d}.png" for offset in range(len(pixels))]
+            encoded_all = pa.array([encoded(picture) for picture in pixels], pa.binary())
+            columns = [pa.StructArray.from_arrays([encoded_all, pa.array(names)], fields=list(image))]
+            if codec.classes is not None:
+                columns.append(pa.array(codec.classes, pa.string()).take(pa.array(labels)))
+            out.write_batch(pa.record_batch(columns, schema=schema))
+
+
+WRITERS: dict[str, Writer] = {"zip": write_zip, "webdataset": write_webdataset, "parquet": write_parquet}
 
 
 def on_chequers(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

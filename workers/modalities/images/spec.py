@@ -1,16 +1,17 @@
 """What the service knows of the images modality: options, config, formats. Torch-free, no pictures are opened here."""
 
 import zlib
-from pathlib import PurePosixPath
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from service.domain.modality import Conditions, Config, DatasetOptions, ModalitySpec, Schema, TrainConfig
 from service.errors import InvalidCondition
 from workers.modalities.conditions import Condition, Objection, read
 
-EXTENSIONS = (".zip", ".tar", ".tar.gz", ".tgz")
+EXTENSIONS = (".zip", ".tar", ".tar.gz", ".tgz", ".parquet")
+PARQUET = b"PAR1"
 MINIMUM_SIDE, MAXIMUM_SIDE = 16, 512
 # Zip files that are something else: office documents, packages, arrays.
 OTHER_ZIPS = {".xlsx", ".docx", ".pptx", ".ods", ".odt", ".jar", ".apk", ".npz", ".whl", ".epub", ".pt", ".pth"}
@@ -37,7 +38,23 @@ class ImageOptions(DatasetOptions):
     fit: Literal["crop", "pad", "stretch"] = Field(
         "crop", description="How a picture of another shape is fitted: cut its edges, add bars, or distort it."
     )
-    labels: Literal["folders", "none"] = Field("folders", description="Whether the folders are class labels.")
+    labels: Literal["folders", "file", "none"] | None = Field(
+        None,
+        description="Where the class labels are: the folders, or a file (labels.csv, the columns of Parquet, what lies "
+        "beside each picture). If absent a file's where there is one, else the folders'.",
+    )
+    label_column: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="Which attribute is the class where a file tells several; the others are kept as attributes.",
+    )
+
+    @model_validator(mode="after")
+    def _label_column_needs_a_file(self) -> Self:
+        if self.label_column is not None and self.labels in ("folders", "none"):
+            raise ValueError("label_column names a column of a file, so labels must be file or absent")
+        return self
 
 
 class ImageConfig(TrainConfig):
@@ -82,9 +99,19 @@ def kind(head: bytes) -> Literal["zip", "tar", "tar.gz"] | None:
 
 
 def recognises(head: bytes, filename: str) -> bool:
-    """Whether an upload is an archive that may hold pictures: (its first 512 bytes, its file name)."""
+    """Whether an upload may hold pictures: an archive or Parquet, by (its first 512 bytes, its file name)."""
+    if head.startswith(PARQUET):
+        return True
     found = kind(head)
     return found is not None and not (found == "zip" and PurePosixPath(filename.lower()).suffix in OTHER_ZIPS)
+
+
+def looks_inside(path: Path) -> bool:
+    """Whether a file that may be a table's too holds pictures: Parquet with a column of bytes."""
+    from workers.modalities.images.columnar import holds_pictures  # not at the top: the service loads no Arrow
+
+    with path.open("rb") as file:
+        return file.read(len(PARQUET)) != PARQUET or holds_pictures(path)
 
 
 def _invalid(path: str, message: str) -> InvalidCondition:
@@ -131,13 +158,15 @@ def check_conditions(schema: Schema, conditions: Conditions, config: Config) -> 
 SPEC = ModalitySpec(
     name="images",
     title="Images",
-    summary="Pictures (PNG, JPEG, WebP) in a zip or tar; folders are class labels. 16 to 512 pixels a side.",
+    summary="Pictures (PNG, JPEG, WebP, GIF, BMP) in a zip, tar, WebDataset or Parquet; folders or a file give "
+    "class labels. 16 to 512 pixels a side.",
     extensions=EXTENSIONS,
     dataset_options=ImageOptions,
     train_config=ImageConfig,
-    formats=("zip", "webdataset"),
+    formats=("zip", "webdataset", "parquet"),
     shard_samples=10_000,
     preview="picture",
     recognises=recognises,
+    looks_inside=looks_inside,
     check_conditions=check_conditions,
 )

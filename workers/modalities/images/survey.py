@@ -1,39 +1,48 @@
 """The first pass over an upload: which pictures there are, their classes, size, channels and split."""
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import Rejected
-from workers.modalities import Progress
-from workers.modalities.images import archive, pictures
+from workers.modalities.images import labels, pictures
+from workers.modalities.images.attributes import Gathered
+from workers.modalities.images.sources import Found, Item, Source, Tick
 from workers.modalities.images.spec import MAXIMUM_SIDE, MINIMUM_SIDE, ImageOptions
 
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
 MINIMUM_PICTURES = 10
-MAXIMUM_CLASSES = 1_000
-DAMAGED_SHARE = 0.10  # of the pictures, above which the upload is refused
+MINIMUM_SEEN = 4  # pixels a side that a picture must have: less is a speck or a rule
+DAMAGED_SHARE = 0.05  # of the pictures, above which the upload is refused
 GIVE_UP = 500  # this many pictures, most of them damaged, are enough to know
 SAMPLED = 64  # pictures decoded to tell whether colour and transparency are used
+NAMED = 3  # damaged pictures that are named to people
+NAME_CHARACTERS = 240  # of a picture's path, its end: what tables are matched by
 # Longest side that so many pictures can teach: more detail than this is only memorised. An option overrides it.
 SIDES = ((1_000, 64), (5_000, 128), (20_000, 256))
 
 
 @dataclass
 class Survey:
-    """What the first pass found, by candidate (a file that may be a picture), in the archive's order."""
+    """What the first pass found, by candidate (what may be a picture), in the source's order."""
 
     folders: list[str] = field(default_factory=list)  # names of folders, as found
-    folder: list[int] = field(default_factory=list)  # index into `folders`; -1 for none, -2 for a damaged picture
-    widths: list[int] = field(default_factory=list)  # of the sound ones
-    heights: list[int] = field(default_factory=list)
+    folder: array[int] = field(default_factory=lambda: array("i"))  # index into `folders`; -2 damaged, -3 a speck
+    names: list[str] = field(default_factory=list)  # paths in an archive, "" elsewhere
+    widths: array[int] = field(default_factory=lambda: array("i"))  # of the sound ones
+    heights: array[int] = field(default_factory=lambda: array("i"))
     samples: list[tuple[bool, bool]] = field(default_factory=list)  # (colour, transparency) of some
-    others: Counter[str] = field(default_factory=Counter)  # extensions of what is no picture
+    told: Gathered = field(default_factory=Gathered)
+    captions: int = 0
+    found: Found = field(default_factory=Found)
     rubbish: int = 0  # named like a picture, and not one by its first bytes
+    specks: int = 0
+    unreadable: list[str] = field(default_factory=list)  # names of the first damaged ones
 
     @property
     def sound(self) -> int:
@@ -41,7 +50,7 @@ class Survey:
 
     @property
     def damaged(self) -> int:
-        return len(self.folder) - self.sound
+        return len(self.folder) - self.sound - self.specks
 
 
 @dataclass(frozen=True)
@@ -51,30 +60,31 @@ class Plan:
     width: int
     height: int
     channels: int
-    classes: list[str] | None
-    label: NDArray[np.int64]  # by candidate: class index, -1 without classes, -2 to leave out
+    labelled: labels.Labelled
     holdout: NDArray[np.bool_]  # by candidate
     warnings: list[str]
 
+    @property
+    def classes(self) -> list[str] | None:
+        return self.labelled.classes
 
-def is_candidate(name: str) -> bool:
-    """Whether the file's name allows that it is a picture; names without extension are looked at too."""
-    suffix = PurePosixPath(name).suffix.lower()
-    return suffix in EXTENSIONS or suffix == ""
+    @property
+    def label(self) -> NDArray[np.int64]:
+        """By candidate: class index, -1 without classes, -2 to leave out."""
+        return self.labelled.label
 
 
-def survey(source: Path, limits: archive.Limits, progress: Progress) -> Survey:
-    """Look at every entry's header. Raises Rejected."""
+def survey(source: Source, tick: Tick) -> Survey:
+    """Look at every picture's header. Raises Rejected."""
     found = Survey()
     index: dict[str, int] = {}
-    for entry in archive.entries(source, limits):
-        progress(0.3 * entry.fraction, 1.0)
-        if not is_candidate(entry.name):
-            found.others[PurePosixPath(entry.name).suffix.lower()] += 1
-            continue
-        folder = PurePosixPath(entry.name).parent.as_posix()
+    for item in source.items(tick, found.found):
+        folder = PurePosixPath(item.path).parent.as_posix()
         found.folder.append(-2)
-        if _look(entry, found):
+        found.names.append(item.path[-NAME_CHARACTERS:])
+        found.told.add(item.told)
+        found.captions += item.caption is not None
+        if _look(item, found):
             found.folder[-1] = index.setdefault(folder, len(index))
         elif found.damaged >= GIVE_UP and found.damaged > 4 * found.sound:
             break
@@ -83,19 +93,25 @@ def survey(source: Path, limits: archive.Limits, progress: Progress) -> Survey:
     return found
 
 
-def _look(entry: archive.Entry, found: Survey) -> bool:
-    """Add one candidate to the survey; False for a damaged one."""
+def _look(item: Item, found: Survey) -> bool:
+    """Add one candidate to the survey; False for a damaged one and for a speck."""
     try:
-        data = entry.read()
+        data = item.read()
         if not pictures.looks_like_picture(data):
             found.rubbish += 1
-            return False
+            raise pictures.Damaged
         header = pictures.header(data)
-        # Every 1st, 2nd, 4th, 8th ... picture: spread over the archive however long it turns out to be.
+        if min(header.width, header.height) < MINIMUM_SEEN:
+            found.specks += 1
+            found.folder[-1] = -3
+            return False
+        # Every 1st, 2nd, 4th, 8th ... picture: spread over the source however long it turns out to be.
         stride = 1 << max(0, (found.sound // (SAMPLED // 4)).bit_length() - 1)
         if found.sound % stride == 0:
             found.samples.append(pictures.traits(data))
     except (OSError, pictures.Damaged):
+        if len(found.unreadable) < NAMED:
+            found.unreadable.append(item.name)
         return False
     found.widths.append(header.width)
     found.heights.append(header.height)
@@ -103,88 +119,112 @@ def _look(entry: archive.Entry, found: Survey) -> bool:
 
 
 def _refuse_hopeless(found: Survey) -> None:
-    if not found.sound and found.damaged == found.rubbish:
-        kinds = ", ".join(sorted(suffix or "no extension" for suffix in found.others)[:8])
+    if not found.sound and not found.specks and found.damaged == found.rubbish:
+        kinds = ", ".join(sorted(suffix or "no extension" for suffix in found.found.others)[:8])
         raise Rejected(
             "no_images",
-            "There is no PNG, JPEG or WebP picture in the archive"
+            "There is no PNG, JPEG, WebP, GIF or BMP picture in the upload"
             + (f", only files of type {kinds}." if kinds else "."),
         )
-    refuse_damaged(found.damaged, len(found.folder))
+    refuse_damaged(found.damaged, len(found.folder), found.unreadable)
+    if found.specks and found.sound < MINIMUM_PICTURES:
+        raise Rejected(
+            "images_too_small",
+            f"{found.specks:,} of {len(found.folder):,} pictures have a side of less than {MINIMUM_SEEN} pixels, which "
+            f"shows nothing; pictures of {MINIMUM_SIDE} pixels a side or more train best.",
+        )
     refuse_few(found.sound)
 
 
-def refuse_damaged(damaged: int, total: int) -> None:
+def refuse_damaged(damaged: int, total: int, names: list[str]) -> None:
     """Raises Rejected where too many pictures cannot be read."""
     if damaged > DAMAGED_SHARE * total:
         raise Rejected(
             "corrupt_images",
-            f"{damaged:,} of {total:,} pictures are damaged or cut short; check the archive and upload it again.",
+            f"{damaged:,} of {total:,} pictures cannot be read (at most {DAMAGED_SHARE:.0%} may be damaged): "
+            f"{listed(names)}. Check the files and upload them again.",
         )
+
+
+def listed(names: list[str]) -> str:
+    """Some file names in a sentence, whatever characters are in them."""
+    return ", ".join(name[-80:].encode("utf-8", "replace").decode() for name in names) or "all of them"
 
 
 def refuse_few(count: int) -> None:
     """Raises Rejected where there is too little to learn from."""
     if count < MINIMUM_PICTURES:
         raise Rejected(
-            "too_few_images", f"Training needs at least {MINIMUM_PICTURES} pictures; the archive has {count}."
+            "too_few_images", f"Training needs at least {MINIMUM_PICTURES} pictures; the upload has {count}."
         )
 
 
 def plan(found: Survey, options: ImageOptions, seed: int) -> Plan:
     """Classes, size, channels and the split of a survey; deterministic in (survey, options, seed)."""
     warnings: list[str] = []
-    if found.others:
-        warnings.append(f"{sum(found.others.values()):,} files that are no pictures were left out.")
-    classes, label = _labels(found, options, warnings)
-    refuse_few(int((label >= -1).sum()))
-    width, height = _size(found, options, warnings)
-    return Plan(width, height, _channels(found, options), classes, label, holdout(label, seed), warnings)
-
-
-def _labels(found: Survey, options: ImageOptions, warnings: list[str]) -> tuple[list[str] | None, NDArray[np.int64]]:
-    """The class of each candidate: its immediate folder, unless the folders tell nothing."""
     folder = np.array(found.folder, dtype=np.int64)
-    unlabelled = np.where(folder == -2, -2, -1)
-    top = _common_top(found.folders)
-    names = ["" if path in (".", top) else PurePosixPath(path).name for path in found.folders]
-    counts = Counter(dict.fromkeys(names, 0))
-    for index, count in zip(*np.unique(folder[folder >= 0], return_counts=True), strict=True):
-        counts[names[index]] += int(count)
-    loose = counts.pop("", 0)
-    if options.labels == "none" or len(counts) < 2:
-        return None, unlabelled
-    if len(counts) > MAXIMUM_CLASSES or (len(counts) > 10 and len(counts) > found.sound / 2):
+    evidence = labels.Evidence(folder >= 0, found.folders, folder, found.names, found.told.columns(), found.found.lists)
+    if found.told.left_out:
+        warnings.append("More attributes are told of the pictures than are kept: the first 64 were read.")
+    decided = labels.labelled(evidence, options, warnings)
+    read = 0 if decided.told is None else 1
+    others = sum(found.found.others.values()) - read
+    if others:
+        warnings.append(f"{others:,} files that are no pictures were left out.")
+    if found.specks:
+        warnings.append(f"{found.specks:,} pictures with a side of less than {MINIMUM_SEEN} pixels were left out.")
+    _warn_of_repeated_names(found.names, warnings)
+    refuse_few(int((decided.label >= -1).sum()))
+    width, height = _size(found, options, warnings)
+    _warn_of_cropping(found, width, height, options, warnings)
+    return Plan(width, height, _channels(found, options), decided, holdout(decided.label, seed), warnings)
+
+
+def _warn_of_repeated_names(names: list[str], warnings: list[str]) -> None:
+    repeated = len(names) - len(set(names)) if any(names) else 0
+    if repeated:
+        warnings.append(f"{repeated:,} file names occur again in the archive; each of these pictures was taken too.")
+
+
+def _warn_of_cropping(found: Survey, width: int, height: int, options: ImageOptions, warnings: list[str]) -> None:
+    """Pictures of a very different shape lose most of what they show."""
+    ratio = np.array(found.widths) / np.array(found.heights) * (height / width)
+    cut = int((np.minimum(ratio, 1 / ratio) < 0.5).sum())
+    if cut and options.fit == "crop":
         warnings.append(
-            f"The {len(counts):,} folders are too many to be classes; the pictures are taken without labels."
+            f"{cut:,} pictures are of so different a shape that cutting them to {width} x {height} loses more than "
+            "half of each; the option fit pads or stretches them instead."
         )
-        return None, unlabelled
-    if loose > DAMAGED_SHARE * found.sound:
-        warnings.append(f"{loose:,} pictures lie in no class folder, so the pictures are taken without labels.")
-        return None, unlabelled
-    if loose:
-        warnings.append(f"{loose:,} pictures that lie in no class folder were left out.")
-    classes = sorted(counts, key=_natural)
-    by_folder = np.array([classes.index(name) if name else -2 for name in names], dtype=np.int64)
-    return classes, np.where(folder == -2, -2, by_folder[np.maximum(folder, 0)])
 
 
-def _common_top(paths: list[str]) -> str:
-    """The single folder that everything lies in, however deep: in it, loose pictures have no label."""
-    split = [PurePosixPath(path).parts for path in paths]
-    shared = split[0] if split else ()
-    for parts in split:
-        shared = shared[
-            : next(
-                (i for i, (a, b) in enumerate(zip(shared, parts, strict=False)) if a != b), min(len(shared), len(parts))
-            )
-        ]
-    return "/".join(shared)
+def readable(source: Source, planned: Plan, seed: int, tick: Tick) -> Plan:
+    """The plan without classes of which no picture can be decoded: one of each is, by going through the source again
+    up to the last class's first. Classes are numbered before pixels are written, so this has to be known by then."""
+    if planned.classes is None:
+        return planned
+    waiting = set(range(len(planned.classes)))
+    for candidate, item in _while(source.items(tick, Found()), waiting):
+        label = int(planned.label[candidate])
+        if label not in waiting:
+            continue
+        try:
+            pictures.pixels(item.read(), planned.width, planned.height, planned.channels, "stretch")
+        except (OSError, pictures.Damaged):
+            continue
+        waiting.discard(label)
+    if not waiting:
+        return planned
+    warnings = list(planned.warnings)
+    decided = labels.without(planned.labelled, waiting, warnings)
+    return replace(planned, labelled=decided, holdout=holdout(decided.label, seed), warnings=warnings)
 
 
-def _natural(name: str) -> tuple[int, int, str]:
-    """Numbers in their order, then names."""
-    return (0, int(name), name) if name.isascii() and name.isdigit() and len(name) < 18 else (1, 0, name)
+def _while(items: Iterator[Item], waiting: set[int]) -> Iterator[tuple[int, Item]]:
+    """Items with their numbers, as long as any class waits."""
+    for numbered in enumerate(items):
+        yield numbered
+        if not waiting:
+            return
 
 
 def _size(found: Survey, options: ImageOptions, warnings: list[str]) -> tuple[int, int]:
@@ -201,6 +241,11 @@ def _size(found: Survey, options: ImageOptions, warnings: list[str]) -> tuple[in
     if scale < 1.0:
         warnings.append(
             f"The pictures were scaled down from {width:.0f} x {height:.0f}; the options width and height change that."
+        )
+    if scale == 1.0 and min(width, height) < MINIMUM_SIDE:
+        warnings.append(
+            f"The pictures are {width:.0f} x {height:.0f} pixels; sides of less than {MINIMUM_SIDE}, the least "
+            "that can be trained on, were enlarged to that."
         )
     mixed = len(set(found.widths)) > 1 or len(set(found.heights)) > 1 or scale < 1.0
     # A size that all pictures share is kept; any other is free, so it is one that halves well.
