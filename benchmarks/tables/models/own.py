@@ -55,23 +55,23 @@ def bench(root: Path, device: str = "cpu") -> Bench:
     return Bench(cast(ObjectStore, Folder(root)), line, scratch, device, seconds, RLIM_INFINITY)
 
 
-def ingest(root: Path, file: str) -> None:
+def ingest(root: Path, file: str, kind: str = "table") -> None:
     """Parts of `root/file` below `root/parts/`, and dataset.json with what a training asks for."""
     from workers.work.ingest import ingest as work
 
-    payload = {"modality": "table", "options": {}, "prefix": PARTS, "source": {"key": file, "filename": file}}
+    payload = {"modality": kind, "options": {}, "prefix": PARTS, "source": {"key": file, "filename": file}}
     found = work(payload, bench(root))
     dataset = {"schema": found["schema"], "rows": found["rows"], "parts": found["parts"]}
     (root / "dataset.json").write_text(json.dumps(dataset, default=str))
 
 
-def train(root: Path, config: dict[str, Any], device: str = "cpu") -> dict[str, Any]:
+def train(root: Path, config: dict[str, Any], device: str = "cpu", kind: str = "table") -> dict[str, Any]:
     """The model's files below `root/model/`; returns the result with its report."""
     from workers.work.train import train as work
 
     dataset = json.loads((root / "dataset.json").read_text())
     keys = {"prefix": MODEL, "checkpoint_prefix": "checkpoints/", "checkpoint": None, "checkpoint_before": None}
-    payload = {"modality": "table", "dataset": dataset, "config": config, "model_id": "mdl_bench", "spent_seconds": 0}
+    payload = {"modality": kind, "dataset": dataset, "config": config, "model_id": "mdl_bench", "spent_seconds": 0}
     return work(payload | keys, 1, bench(root, device))
 
 
