@@ -1,60 +1,113 @@
-"""The report of a trained model of pictures: what was used, the figures beside their ceilings, and a sentence."""
+"""The report of a trained model of pictures: what was used, the figures beside their ceilings, and sentences."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping, Sequence
 
-if TYPE_CHECKING:
-    from workers.modalities.images.training import ImageTraining
+import numpy as np
 
+from workers.modalities.images.judging import FD, KID, Judging, finite
+from workers.modalities.images.neighbours import Neighbours
+
+COLLAPSED_COVERAGE, COLLAPSED_SPREAD = 0.4, 0.5  # of the ceiling's coverage, of the spread of real pictures
+FEWEST_TO_JUDGE = 10  # held-out pictures of a class that its coverage is a share of
+LISTED = 100  # classes, worst first
+NAMED = 5  # classes in a sentence
+COPIES, SUSPECT = 0.5, 0.7  # ratio of distances to training pictures, samples over pictures never seen
 MEANING = {
     "label_accuracy": "share of samples that a small network, taught by real pictures, reads as the label asked for",
     "train_on_synthetic": "accuracy on held-out pictures of a small network taught by samples alone",
     "coverage": "share of held-out pictures that have a sample near by",
     "density": "held-out pictures that a sample is near to, over what real ones would be; over 1 means too typical",
+    "precision": "share of samples that lie near a held-out picture: low means odd pictures",
+    "recall": "share of held-out pictures that lie among the samples: low means that kinds are missing",
     "spread": "pixel standard deviation of samples over that of held-out pictures, within classes",
-    "nearest_training_picture": "median distance to the nearest training picture, over that of held-out pictures;"
+    "nearest_training_picture": "median distance to the nearest training picture, over that of pictures never seen;"
     " far under 1 would mean copies",
+    "close_to_training": "share of samples that come closer to a training picture than half that median distance",
+    KID: "distance of samples from held-out pictures as EfficientNet-Lite0 sees both (kernel, unbiased); about 0 at"
+    " best",
+    FD: "distance of normal distributions fitted to the same features; it grows as pictures get fewer, so compare it"
+    " with its ceiling alone",
+}
+SEEN = {
+    "classifier": "Coverage, density, precision and recall are as a classifier of these classes sees the pictures.",
+    "EffNetLite0": "Coverage, density, precision and recall are as EfficientNet-Lite0 sees the pictures.",
+}
+SHOWN = {
+    "samples.png": "Samples. With classes, a row is a class, and a column has the same noise.",
+    "neighbours.png": "Samples (framed) beside the training pictures nearest to them: on the left those that come"
+    " closest of all, on the right some in between. Samples that are copies would look like their neighbours.",
 }
 
 
-def report(training: ImageTraining) -> dict[str, object]:
+def report(judging: Judging, near: Neighbours, training: Mapping[str, object]) -> dict[str, object]:
     """Public and JSON. Computes the last figures."""
-    figures, ceiling = training.evaluate(), training.ceiling()
-    useful = training.usefulness()
+    figures, ceiling = judging.figures(), judging.ceiling()
+    useful = judging.usefulness()
     if useful is not None:
         figures["train_on_synthetic"], ceiling["train_on_synthetic"] = (round(value, 4) for value in useful)
-    near = training.closeness()
-    if near is not None and near[1] > 0:
-        figures["nearest_training_picture"], ceiling["nearest_training_picture"] = round(near[0] / near[1], 4), 1.0
-    codec = training.codec
+    figures |= finite({"nearest_training_picture": near.ratio, "close_to_training": near.close})
+    ceiling |= finite({"nearest_training_picture": 1.0, "close_to_training": near.close_unseen})
+    codec, classes = judging.codec, _by_class(judging)
+    collapsed = [name for name, row in classes.items() if _collapsed(row)]
     return {
         "modality": "images",
-        "verdict": verdict(figures, ceiling),
+        "verdict": verdict(figures, ceiling, collapsed),
+        "memorisation": memorisation(near, judging.held_out),
         "pictures": {
-            "training": len(training.train),
-            "holdout": len(training.holdout),
-            "use": "The networks saw only the training pictures; figures compare samples with the held-out ones."
-            if len(training.holdout)
-            else "With fewer than 100 pictures none are held out: figures compare samples with training pictures.",
+            "training": len(judging.train),
+            "holdout": len(judging.holdout),
+            "judged": len(judging.real),
+            "use": _use(judging),
         },
         "size": {"height": codec.height, "width": codec.width, "channels": codec.channels},
         "classes": codec.classes,
-        "training": {"preset": training.config.preset, "steps": training.trainer.step, "seed": training.config.seed},
+        "training": dict(training),
         "figures": figures,
-        "ceiling": ceiling,
+        "ceiling": {name: ceiling[name] for name in figures if name in ceiling},
         "meaning": {name: MEANING[name] for name in figures},
+        "collapsed_classes": collapsed,
+        "by_class": dict(list(classes.items())[:LISTED]),
+        "shown": SHOWN,
     }
 
 
-def verdict(figures: dict[str, float], ceiling: dict[str, float]) -> str:
-    """One sentence for people, the worst news first."""
+def _use(judging: Judging) -> str:
+    text = (
+        "The networks saw only the training pictures; figures compare samples with the held-out ones."
+        if judging.held_out
+        else "With fewer than 100 pictures none are held out: figures compare samples with training pictures, so a"
+        " good figure may also mean copies."
+    )
+    return f"{text} {SEEN[judging.space]}"
+
+
+def _by_class(judging: Judging) -> dict[str, dict[str, float]]:
+    """Figures of the classes that have enough pictures to be judged, worst coverage first."""
+    found = judging.by_class()
+    if not found:
+        return {}
+    names = judging.codec.classes or []
+    enough = [int(index) for index in np.argsort(found["coverage"]) if found["judged"][index] >= FEWEST_TO_JUDGE]
+    return {names[i]: finite({name: float(values[i]) for name, values in found.items()}) for i in enough}
+
+
+def _collapsed(row: Mapping[str, float]) -> bool:
+    least = COLLAPSED_COVERAGE * row.get("coverage_of_real_ones", 1.0)
+    return row.get("coverage", 1.0) < least or row.get("spread", 1.0) < COLLAPSED_SPREAD
+
+
+def verdict(figures: Mapping[str, float], ceiling: Mapping[str, float], collapsed: Sequence[str] = ()) -> str:
+    """A sentence or two for people, the worst news first."""
+    if figures.get("nearest_training_picture", 1.0) < COPIES:
+        return "Samples lie much nearer to training pictures than pictures never seen do: they may be copies."
     coverage, spread = figures.get("coverage", 0.0), figures.get("spread", 1.0)
-    if figures.get("nearest_training_picture", 1.0) < 0.5:
-        return "Samples lie much nearer to training pictures than held-out ones do: they may be copies."
-    if coverage < 0.4 or spread < 0.5:
+    if coverage < COLLAPSED_COVERAGE * ceiling.get("coverage", 1.0) or spread < COLLAPSED_SPREAD:
         return (
-            f"Samples show only part of what the data hold (coverage {coverage:.2f}): train longer or on more pictures."
+            f"Samples show only part of what the data hold (coverage {coverage:.2f}, spread {spread:.2f}):"
+            " train longer or on more pictures."
         )
     text = f"Samples cover {coverage:.0%} of held-out pictures"
     if "coverage" in ceiling:
@@ -66,4 +119,34 @@ def verdict(figures: dict[str, float], ceiling: dict[str, float]) -> str:
             f"; a classifier taught by samples alone reaches {figures['train_on_synthetic']:.1%} on held-out pictures"
             f" (by real ones {ceiling['train_on_synthetic']:.1%})"
         )
-    return text + "."
+    return f"{text}. {_classes_sentence(collapsed)}".strip()
+
+
+def _classes_sentence(collapsed: Sequence[str]) -> str:
+    if not collapsed:
+        return ""
+    named = ", ".join(f"'{name}'" for name in collapsed[:NAMED])
+    more = f" and {len(collapsed) - NAMED:,} more" if len(collapsed) > NAMED else ""
+    noun = "the class" if len(collapsed) == 1 else "the classes"
+    return f"Few kinds of pictures are made of {noun} {named}{more}: give more pictures of them, or train longer."
+
+
+def memorisation(near: Neighbours, held_out: bool) -> str:
+    """A sentence on copies."""
+    unseen = "held-out pictures" if held_out else "training pictures from one another"
+    if not math.isfinite(near.ratio):
+        return "The training pictures are so alike that copies cannot be told from new pictures."
+    measured = (
+        f"half of {near.samples:,} samples lie nearer than {near.ratio:.2f} times the usual distance of {unseen}"
+        f" to the nearest of {near.known:,} training pictures"
+    )
+    if near.ratio < COPIES:
+        return f"Treat the samples as copies: {measured}."
+    if near.close > 0.02 + 2.0 * (near.close_unseen if math.isfinite(near.close_unseen) else 0.0):
+        return (
+            f"Some samples may be copies: {near.close:.1%} come closer than half the usual distance ({unseen}:"
+            f" {near.close_unseen:.1%}). Look at neighbours.png before you pass samples on."
+        )
+    if near.ratio < SUSPECT:
+        return f"Samples keep close to the training pictures: {measured}. Look at neighbours.png."
+    return f"No sign of copies: {measured}."

@@ -1,0 +1,125 @@
+"""Whether samples are copies: how near they come to training pictures, and a sheet of them beside the nearest ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn import functional as F
+
+from workers.metrics import effnet
+from workers.metrics.manifold import nearest
+from workers.modalities.images.files import Pictures
+from workers.modalities.images.judging import AT_ONCE, Judging
+from workers.modalities.images.outputs import on_chequers
+from workers.modalities.images.pictures import encoded
+
+ASKED = 500  # samples, and held-out pictures, whose nearest training pictures are sought
+KNOWN = 5_000  # training pictures at 96 pixels in which they are sought: about twelve CPU seconds
+CLOSE = 0.5  # of the median distance of held-out pictures: what comes nearer is looked at as a copy
+SHOWN, BESIDE = 5, 4  # samples in a group of the sheet, training pictures beside each
+LEAST_TILE, MOST_TILE, GAP, HEAD = 56, 112, 3, 20  # pixels
+GROUND, INK, FRAME = 245, (40, 40, 40), (11, 87, 208)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Distances are to the nearest training picture, between features of EfficientNet-Lite0."""
+
+    samples: int
+    known: int  # training pictures that they were held against
+    ratio: float  # median distance of samples over that of pictures never seen; NaN where that is 0
+    close: float  # share of samples nearer than half that median
+    close_unseen: float  # the same of the pictures never seen
+    sheet: bytes  # PNG
+
+
+def neighbours(judging: Judging) -> Neighbours:
+    """Of the finished network's samples."""
+    known, features = _known(judging)
+    fake = judging.fake if len(judging.fake) >= ASKED else judging.drawn(ASKED)
+    fake = fake.first(ASKED)
+    distances, places = nearest(fake.effnet, features, BESIDE)
+    unseen = _unseen(judging, features)
+    usual = float(unseen.median()) if len(unseen) else 0.0
+    return Neighbours(
+        len(fake),
+        len(known),
+        float(distances[:, 0].median()) / usual if usual > 1e-6 else math.nan,
+        float((distances[:, 0] < CLOSE * usual).double().mean()),
+        float((unseen < CLOSE * usual).double().mean()) if len(unseen) else math.nan,
+        _sheet(fake.pixels, judging.train, known[places.numpy()], distances[:, 0]),
+    )
+
+
+def _known(judging: Judging) -> tuple[NDArray[np.int64], Tensor]:
+    """(rows, features) of training pictures, of fewer where each costs more."""
+    height, width, _ = judging.train.shape
+    most = int(KNOWN * (effnet.LEAST / effnet.side(height, width)) ** 2)
+    rows = np.random.default_rng(3).permutation(len(judging.train))[:most]
+    pieces = (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE))
+    return rows, torch.cat([effnet.features(judging.train.take(piece), judging.device) for piece in pieces])
+
+
+def _unseen(judging: Judging, features: Tensor) -> Tensor:
+    """Distances of held-out pictures, or where there are none, of training pictures to the others."""
+    if judging.held_out:
+        return nearest(judging.real.first(ASKED).effnet, features)[0][:, 0]
+    found, _ = nearest(features[:ASKED], features, 2)
+    return found[:, -1]
+
+
+def _sheet(pixels: NDArray[np.uint8], train: Pictures, near: NDArray[np.int64], distance: Tensor) -> bytes:
+    """Two groups: samples that come nearest of all, and typical ones from nearest to farthest."""
+    order = distance.argsort().numpy()
+    spread = np.linspace(0, len(order) - 1, SHOWN + 2).round().astype(int)[1:-1]
+    columns = [order[:SHOWN], order[spread]]
+    titles = [f"the closest of {len(order):,} samples", "samples in between"]
+    groups = [
+        _group(_tiles(pixels[some]), _tiles(train.take(near[some].ravel())), title)
+        for some, title in zip(columns, titles, strict=True)
+    ]
+    gap = np.full((groups[0].shape[0], 24, 3), GROUND, np.uint8)
+    return encoded(np.concatenate([groups[0], gap, groups[1]], 1))
+
+
+def _tiles(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures as people see them: in colour, alpha on squares, neither tiny nor huge."""
+    shown = on_chequers(pixels)
+    longest = max(shown.shape[1:3])
+    shown = shown.repeat(3, 3) if shown.shape[3] == 1 else shown
+    if longest < LEAST_TILE:
+        scale = -(-LEAST_TILE // longest)
+        return shown.repeat(scale, 1).repeat(scale, 2)
+    if longest <= MOST_TILE:
+        return shown
+    size = [max(1, round(length * MOST_TILE / longest)) for length in shown.shape[1:3]]
+    x = F.interpolate(torch.from_numpy(shown).permute(0, 3, 1, 2).float(), size, mode="bilinear", antialias=True)
+    return np.asarray(x.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy())
+
+
+def _group(samples: NDArray[np.uint8], beside: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
+    """Rows of a framed sample and the training pictures nearest to it."""
+    rows, (high, wide) = len(samples), samples.shape[1:3]
+    columns = len(beside) // rows
+    first = wide + 5 * GAP  # where the training pictures begin
+    shape = (2 * HEAD + rows * (high + 2 * GAP), first + columns * (wide + GAP), 3)
+    sheet = np.full((shape[0], max(shape[1], 260), 3), GROUND, np.uint8)
+    for index, sample in enumerate(samples):
+        top = 2 * HEAD + index * (high + 2 * GAP)
+        sheet[top : top + high + 2 * GAP - 2, : wide + 2 * GAP] = FRAME
+        sheet[top + 2 : top + high + 2, 2 : wide + 2] = sample
+        for place, picture in enumerate(beside[index * columns : (index + 1) * columns]):
+            left = first + place * (wide + GAP)
+            sheet[top + 2 : top + high + 2, left : left + wide] = picture
+    image = Image.fromarray(sheet)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
+    draw.text((0, 0), title, INK, font)
+    draw.text((0, HEAD), "sample", INK, font)
+    draw.text((max(first, 56), HEAD), "nearest training pictures", INK, font)
+    return np.asarray(image)
