@@ -71,7 +71,9 @@ def get_report(id: Id, parts: Parts, who: Who) -> dict[str, Any]:
     responses=documented(NotFound, ModelNotReady),
 )
 def get_report_page(id: Id, parts: Parts, who: Who) -> HTMLResponse:
-    return HTMLResponse(report.render(*models.report(parts, who.project_id, id)), headers=report.HEADERS)
+    found = models.report(parts, who.project_id, id)
+    pictures = models.pictures(parts, who.project_id, id, report.LARGEST_PICTURE)
+    return HTMLResponse(report.render(*found, pictures), headers=report.HEADERS)
 
 
 @router.get(

@@ -1,6 +1,7 @@
 """A model's report as one self-contained page: whatever its modality put into it, as headings, tables and text."""
 
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,11 +14,46 @@ HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
     "Content-Disposition": "inline; filename=report.html",
 }
+LARGEST_PICTURE = 4 << 20  # bytes of one that the page holds; a larger one is among the model's files
+FIGURES, CEILING, MEANING, SHOWN = "figures", "ceiling", "meaning", "shown"
 
 
-def render(model: ModelView, report: Mapping[str, Any]) -> str:
+def render(model: ModelView, report: Mapping[str, Any], pictures: Sequence[tuple[str, bytes | None]] = ()) -> str:
+    """`pictures` are (name, PNG or None where it is too large to be part of a page)."""
     page = templates.get_template("report.html")
-    return page.render(model=model, figures=_scalars(report), sections=_sections(report))
+    rest = {name: value for name, value in report.items() if name != SHOWN}
+    return page.render(
+        model=model,
+        figures=_scalars(rest),
+        pictures=_pictures(pictures, report.get(SHOWN) or {}),
+        sections=_sections(_joined(rest)),
+    )
+
+
+def _pictures(pictures: Sequence[tuple[str, bytes | None]], captions: Mapping[str, str]) -> list[dict[str, str]]:
+    """Each with what its model's report says about it; in the report's order, then the others."""
+    order = list(captions)
+    ranked = sorted(pictures, key=lambda one: order.index(one[0]) if one[0] in captions else len(order))
+    return [
+        {"name": name, "caption": captions.get(name, name), "data": b64encode(body).decode() if body else ""}
+        for name, body in ranked
+    ]
+
+
+def _joined(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Figures, what could be had at best and what each means stand in one table, where a report has all three."""
+    parts = {name: report.get(name) for name in (FIGURES, CEILING, MEANING)}
+    if not all(isinstance(part, dict) and part for part in parts.values()):
+        return report
+    figures, ceiling, meaning = (dict(parts[name] or {}) for name in (FIGURES, CEILING, MEANING))
+    if any(isinstance(value, dict | list) for value in (*figures.values(), *ceiling.values(), *meaning.values())):
+        return report
+    rows = [
+        {"": _words(name), "samples": value, "real": ceiling.get(name, ""), "meaning": meaning.get(name, "")}
+        for name, value in figures.items()
+    ]
+    joined = {FIGURES: {row.pop(""): row for row in rows}}
+    return {name: joined.get(name, value) for name, value in report.items() if name not in (CEILING, MEANING)}
 
 
 def _scalars(part: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Trained models as their users see them: looked at, listed, deleted; their reports."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from service.bootstrap import Context
@@ -10,6 +11,7 @@ from service.domain.schemas import LEVELS_LISTED, LEVELS_SHOWN, shown
 from service.domain.states import ENDED, ModelStatus
 from service.domain.views import ModelFile, ModelView, Page, moment
 from service.errors import InUse, ModelNotReady
+from service.storage.objects import Missing
 from service.usecases import moves
 from service.usecases.jobs import refuse_unless_ready
 
@@ -34,6 +36,20 @@ def report(context: Context, project_id: str, id: str) -> tuple[ModelView, Mappi
         if row.report is None:
             raise ModelNotReady("The model has no report.")
         return _view(context, row, urls=False), row.report
+
+
+def pictures(context: Context, project_id: str, id: str, limit: int) -> list[tuple[str, bytes | None]]:
+    """(name, PNG) of each picture among the model's files; None in the place of one of more than `limit` bytes."""
+    with context.database.read() as session:
+        row = Scope(session, project_id).get(Model, id)
+        refuse_unless_ready(row)
+        files = [(str(file["name"]), str(file["key"]), int(file["bytes"])) for file in row.files]
+    found: list[tuple[str, bytes | None]] = []
+    for name, key, size in files:
+        if name.endswith(".png"):
+            with suppress(Missing):  # deleted while we look
+                found.append((name, context.storage.get(key, limit) if size <= limit else None))
+    return found
 
 
 def delete(context: Context, project_id: str, id: str) -> None:
