@@ -89,7 +89,7 @@ def recipe(name: str, codec: Codec, seed: int) -> Recipe:
         return Recipe(*networks, 64, 2e-4, (0.5, 0.999), hinge, lambda fake: -fake.mean())
     config = ImageConfig.model_validate({"preset": "draft", "seed": seed})
     form, rng = presets.architecture(codec, config, "cpu"), torch.Generator().manual_seed(seed)
-    usual = presets.settings(form, config, "cpu")
+    usual = presets.settings(form, config, "cpu", True)
     saturating = lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean()  # noqa: E731
     return Recipe(
         Generator(form, rng), Discriminator(form, rng), usual.batch, usual.lr_generator[0], (0.0, 0.99), saturating,

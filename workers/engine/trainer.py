@@ -51,6 +51,7 @@ class Settings:
     augmented: float = 0.0  # share of the samples that is augmented, at first or for good
     report_every: int = 10
     judge_every: int = 0  # steps between two judgements of the averaged generator by held-out samples; 0: never
+    patience: int = 0  # judgements without progress after which adversarial training ends; 0: it goes on to its end
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,13 @@ class Trainer:
         return self.warm_start.steps if self.warm_start is not None else 0
 
     @property
+    def _stale(self) -> bool:
+        """Whether held-out samples have found nothing better for too long."""
+        s = self.settings
+        waited = self.step - max(self.best.step, self._warm_steps)
+        return bool(s.patience and self.best.tensors and not self._warm and waited >= s.patience * s.judge_every)
+
+    @property
     def _warm(self) -> WarmStart | None:
         """The warm start, as long as it is not over."""
         return None if self.warm_start is None or self.warm_start.over else self.warm_start
@@ -141,7 +149,7 @@ class Trainer:
 
     def _run(self) -> Iterator[Progress]:
         self.guard.keep(self)
-        while self.step < self.steps:
+        while self.step < self.steps and not self._stale:
             report = (self.step + 1) % self.settings.report_every == 0 or self.step + 1 == self.steps
             warm = self._warm
             begin = warm.round_begins if warm else self._warm_steps

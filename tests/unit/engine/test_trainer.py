@@ -318,3 +318,11 @@ def test_a_run_that_watches_for_overfitting_resumes_bit_for_bit(tmp_path: Path) 
     second.load(tmp_path / "c.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(finish(second).values(), whole.ema.state_dict().values(), strict=True))
     assert second.augmented == whole.augmented
+
+
+def test_a_run_that_gets_no_better_ends_early_with_the_best() -> None:
+    scores = iter([0.5, 0.4, 0.3, *[0.9] * 100])
+    settings = replace(SETTINGS, steps=400, judge_every=10, patience=5)
+    run = Trainer(Line(), Critic(), draw, settings, seed=0, judge=lambda network, warm: next(scores))
+    finish(run)
+    assert (run.step, run.best.step) == (80, 30)

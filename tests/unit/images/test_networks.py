@@ -48,18 +48,20 @@ def test_digits_get_the_measured_form_and_a_512_pixel_draft_stays_affordable() -
     digits = Codec(28, 28, 1, list("0123456789"), None)
     shape = presets.architecture(digits, config(preset="draft"), "cpu")
     assert (shape.widths, shape.basis, shape.padded) == ((96, 64), (7, 7), (28, 28))
-    assert presets.settings(shape, config(preset="draft"), "cpu").steps == 3_800
+    assert presets.settings(shape, config(preset="draft"), "cpu", True).steps == 7_500
     large = presets.architecture(Codec(512, 512, 3, None, None), config(preset="draft"), "cpu")
-    assert presets.settings(large, config(preset="draft"), "cpu").steps == 500
+    assert presets.settings(large, config(preset="draft"), "cpu", True).steps == 500
 
 
 def test_steps_batch_and_gamma_can_be_overridden() -> None:
-    found = presets.settings(form(28, 28), config(steps=7, batch=5, gamma=3.0), "cpu")
+    found = presets.settings(form(28, 28), config(steps=7, batch=5, gamma=3.0), "cpu", True)
     assert (found.steps, found.batch, found.gamma[0]) == (7, 5, 3.0)
 
 
 def test_gamma_grows_with_the_resolution() -> None:
-    gammas = [presets.settings(form(side, side), config(), "cpu").gamma[0] for side in (16, 32, 48, 64, 128, 256, 512)]
+    gammas = [
+        presets.settings(form(side, side), config(), "cpu", True).gamma[0] for side in (16, 32, 48, 64, 128, 256, 512)
+    ]
     assert gammas[:2] == [0.5, 0.5]
     assert gammas[3:6] == pytest.approx([2.0, 20.0, 150.0])
     assert gammas == sorted(gammas)

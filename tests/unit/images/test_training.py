@@ -50,7 +50,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def trained(bars: Dataset) -> ImageTraining:
-    training = MODALITY.training(bars, config(steps=250, network_width=32), "cpu")
+    training = MODALITY.training(bars, config(steps=400, network_width=32), "cpu")
     for _ in training.trainer.run():
         pass
     return training
@@ -99,7 +99,7 @@ def test_shares_of_labels_are_met_nearly_exactly_and_a_set_keeps_its_own_proport
 
 def test_its_figures_see_the_difference_between_trained_and_not(trained: ImageTraining, bars: Dataset) -> None:
     good = trained.evaluate()
-    bad = MODALITY.training(bars, config(steps=250, network_width=32), "cpu").evaluate()
+    bad = MODALITY.training(bars, config(steps=400, network_width=32), "cpu").evaluate()
     assert good["label_accuracy"] > 0.95 > bad["label_accuracy"]
     assert good["coverage"] > bad["coverage"]
     assert trained.judging.ceiling()["label_accuracy"] > 0.95

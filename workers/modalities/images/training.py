@@ -61,7 +61,7 @@ class ImageTraining:
         refuse_few(len(self.train))
         self.codec = _codec(dataset, self.train)
         self.form = presets.architecture(self.codec, config, device)
-        settings = presets.settings(self.form, config, device)
+        settings = presets.settings(self.form, config, device, len(self.holdout) > 0)
         self.pixels = self._held(preparing, presets.seconds(self.form, settings, device)) if self._fits() else None
         rng = torch.Generator().manual_seed(config.seed)
         generator, discriminator = Generator(self.form, rng), Discriminator(self.form, rng)
@@ -74,7 +74,8 @@ class ImageTraining:
             seed=config.seed,
             device=device,
             augment=augmentation(self.codec.alpha, self.config.mirror),
-            overfit=Overfit(self._held_out, settings.steps // 10) if len(self.holdout) else None,
+            overfit=Overfit(self._held_out, max(1, settings.steps // 10)) if len(self.holdout) else None,
+            judge=self._distance,
         )
         self.trainer.ema.inside = torch.float32  # type: ignore[assignment]  # as the sampler draws
         self.judging = Judging(
@@ -112,6 +113,9 @@ class ImageTraining:
     def evaluate(self) -> dict[str, float]:
         """Figures of the averaged generator's samples beside held-out pictures; cheap but for the first call."""
         return self.judging.evaluate()
+
+    def _distance(self, network: nn.Module, warm: bool) -> float:
+        return self.judging.distance(lambda n, seed: self.samples(network, n, seed))
 
     def samples(self, network: nn.Module, n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """n samples as they would be written (8 bits), in training proportions, with their classes."""
