@@ -66,7 +66,7 @@ def state(trainer: Trainer) -> State:
     }
     tensors |= dict(_moments(trainer)) | {"rng": trainer.rng.get_state()}
     if trainer.overfit is not None:
-        tensors["overfit"] = trainer.overfit.gaps
+        tensors["overfit"] = trainer.overfit.seen
     for mark, best in _kept(trainer.best, trainer.members):
         tensors |= {f"{mark}{key}": value for key, value in best.tensors.items()}
     numbers = {
@@ -101,7 +101,7 @@ def restore(trainer: Trainer, saved: State) -> None:
         optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     trainer.rng.set_state(saved.tensors["rng"].cpu())
     if trainer.overfit is not None:
-        trainer.overfit.gaps = saved.tensors["overfit"].clone()
+        trainer.overfit.seen = saved.tensors["overfit"].clone()
     numbers.put_into(trainer)
     for mark, best in _kept(trainer.best, trainer.members):
         best.tensors = {key: value.clone() for key, value in _below(mark, saved.tensors).items()}
@@ -121,7 +121,7 @@ def _refuse_misfit(trainer: Trainer, tensors: Mapping[str, Tensor]) -> None:
     own = {f"{name}.{key}": value for name, module in _modules(trainer).items() for key, value in _state(module)}
     own["rng"] = trainer.rng.get_state()
     if trainer.overfit is not None:
-        own["overfit"] = trainer.overfit.gaps
+        own["overfit"] = trainer.overfit.seen
     for mark in {name.split(".")[0] + "." for name in tensors if name.startswith(("best.", "member"))}:
         own |= {f"{mark}{key}": value for key, value in _state(trainer.ema)}
     for name, optimiser in _optimisers(trainer).items():

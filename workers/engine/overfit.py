@@ -13,29 +13,34 @@ from torch import Tensor
 
 from workers.engine.batch import Batch
 
-EVERY = 4  # steps between two looks
+EVERY, LEAST_REACH = 4, 1_000  # steps between two looks; and to go from never to always
 GOAL = 0.4  # of r: above, more is augmented
 MOST = 0.8  # augmenting more often than that leaks into what is made
-MEMORY = 0.97  # of the moving averages, a look
+MEMORY, LOOKS = 0.98, 50  # of the moving averages, a look; before so many, they are noise
 CLEAR = 0.05  # of the scores' difference, below which D tells nothing from nothing and r would be noise
 
 
 class Overfit:
-    """`draw(n, rng)` gives held-out samples. `share` is how often samples are augmented; it can cross its whole range
-    within `reach` steps."""
+    """`draw(n, rng)` gives held-out samples. How often samples are augmented can cross its whole range within `reach`
+    steps, and not sooner than in LEAST_REACH."""
 
     def __init__(self, draw: Callable[[int, torch.Generator], Batch], reach: int) -> None:
-        self.draw, self.reach = draw, reach
-        self.gaps = torch.zeros(2)  # moving averages of D(learned) - D(held out) and D(learned) - D(made)
+        self.draw, self.reach = draw, max(reach, LEAST_REACH)
+        # moving averages of D(learned) - D(held out), of D(learned) - D(made), and the number of looks
+        self.seen = torch.zeros(3)
 
     def see(self, learned: Tensor, held: Tensor, made: Tensor) -> None:
         """Scores (n,) of each kind, seen under the same augmentation. Does not wait for the device."""
+        self.seen = self.seen.to(learned.device)
         now = torch.stack([learned.mean() - held.mean(), learned.mean() - made.mean()]).detach()
-        self.gaps = torch.lerp(now, self.gaps.to(now.device), MEMORY)
+        self.seen[:2].lerp_(now, 1.0 - MEMORY)
+        self.seen[2] += 1
 
     def adjust(self, share: float, steps: int) -> tuple[float, float]:
         """(the share of samples to augment from now on, r), so many steps after the last time."""
-        held, made = self.gaps.tolist()
+        held, made, looks = self.seen.tolist()
         r = held / made if made > CLEAR else 0.0
+        if looks < LOOKS:
+            return share, r
         change = steps / self.reach * (1.0 if r > GOAL else -1.0)
         return min(max(share + change, 0.0), MOST), r
