@@ -15,13 +15,16 @@ HEADERS = {
     "Content-Disposition": "inline; filename=report.html",
 }
 LARGEST_PICTURE = 4 << 20  # bytes of one that the page holds; a larger one is among the model's files
+WORD = 40  # characters, under which an item of a list is a name: many stand in a row
+FIRST = ("verdict", "figures")  # what people look for; a database may keep a report's parts in any order
 FIGURES, CEILING, MEANING, SHOWN = "figures", "ceiling", "meaning", "shown"
 
 
 def render(model: ModelView, report: Mapping[str, Any], pictures: Sequence[tuple[str, bytes | None]] = ()) -> str:
     """`pictures` are (name, PNG or None where it is too large to be part of a page)."""
     page = templates.get_template("report.html")
-    rest = {name: value for name, value in report.items() if name != SHOWN}
+    ordered = sorted(report.items(), key=lambda part: FIRST.index(part[0]) if part[0] in FIRST else len(FIRST))
+    rest = {name: value for name, value in ordered if name != SHOWN}
     return page.render(
         model=model,
         figures=_scalars(rest),
@@ -80,6 +83,8 @@ def _of_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
 def _of_list(value: list[Any]) -> dict[str, Any]:
     if all(isinstance(item, dict) for item in value):
         return _table(value)
+    if all(isinstance(item, str) and len(item) < WORD for item in value):
+        return {"columns": [], "rows": [[_text(value)]]}
     return {"columns": [], "rows": [[_text(item)] for item in value]}
 
 

@@ -119,7 +119,7 @@ def test_a_collapsed_class_is_named_though_the_other_hides_it_in_the_mean(good: 
     found, _ = told(judging(TRAIN, HOLDOUT, of_one_class_few, CLASSES))
     assert found["collapsed_classes"] == ["frame"]
     assert "'frame'" in found["verdict"]
-    rows = found["by_class"]
+    rows = {row["class"]: row for row in found["by_class"]}
     assert list(rows) == ["frame", "disc"]  # worst first
     assert rows["frame"]["coverage"] < 0.3 < 0.8 < rows["disc"]["coverage"]
     assert found["figures"]["recall"] < good["figures"]["recall"] - 0.2
@@ -149,8 +149,8 @@ def test_copies_are_found_out_and_shown_beside_what_they_copy(good: dict[str, An
     assert "copies" in found["verdict"]
     assert "copies" in found["memorisation"]
     sheet = np.asarray(Image.open(io.BytesIO(near.sheet)))
-    tile, top = 72, 40 + 2  # pixels of 24 are enlarged three times, below two lines of text
-    sample, nearest = sheet[top : top + tile, 2 : 2 + tile], sheet[top : top + tile, tile + 15 : 2 * tile + 15]
+    tile, top, left = 72, 52, 12  # pixels of 24 are enlarged three times, below a margin and two lines of text
+    sample, nearest = (sheet[top : top + tile, at : at + tile] for at in (left, left + tile + 12))
     assert sample.std() > 10
     assert np.array_equal(sample, nearest)
 
@@ -241,6 +241,8 @@ def test_the_verdict_puts_the_worst_first() -> None:
     assert "only part" in verdict(fine | {"coverage": 0.3}, {})
     assert "only part" in verdict(fine | {"spread": 0.3}, {})
     assert "copies" in verdict(fine | {"nearest_training_picture": 0.2, "coverage": 0.1}, {})
+    assert "unlike real pictures" in verdict(fine | {FD: 900.0}, {FD: 60.0})
+    assert "unlike real pictures" not in verdict(fine | {FD: 100.0}, {FD: 60.0}) + verdict(fine | {FD: 900.0}, {})
     many = verdict(fine, {}, [f"c{i}" for i in range(7)])
     assert "'c4' and 2 more" in many
 

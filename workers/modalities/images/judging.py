@@ -27,7 +27,7 @@ Pixels = NDArray[np.uint8]  # (n, height, width, channels)
 Labels = NDArray[np.int64]
 Sample = Callable[[int, int], tuple[Pixels, Labels]]  # (how many, seed) -> samples in the classes' proportions
 
-JUDGED = 1_000  # pictures of each kind that figures are computed from, at most
+JUDGED = 1_000  # pictures of each kind that figures are computed from, at most; fewer of large ones, see `most`
 JUDGED_BYTES = 256 << 20  # of pixels, which large pictures reach before that
 WATCHED = 400  # of each kind, for the distance by which a run is steered: about a CPU second at 96 pixels
 FEWEST_HELD_OUT = 10  # with fewer, training pictures stand in for them: a distance from so few is noise
@@ -77,12 +77,12 @@ class Judging:
         """KID-EffNetLite0 of a few samples and held-out pictures, or training pictures where none were held out.
 
         Less is better, about 0 at best. The same noise at each call, so that only the network makes the difference."""
-        return kid(self._watched.effnet, self.drawn(WATCHED, sample).effnet)
+        return kid(self._watched.effnet, self.drawn(self.most(WATCHED), sample).effnet)
 
     def evaluate(self) -> dict[str, float]:
         """Figures of samples as the network is now, beside held-out pictures; cheap enough for a few calls in a run."""
         lot = self.drawn(len(self.real))
-        return finite(self._figures(lot) | {KID: kid(self._watched.effnet, lot.first(WATCHED).effnet)})
+        return finite(self._figures(lot) | {KID: kid(self._watched.effnet, lot.first(self.most(WATCHED)).effnet)})
 
     def figures(self) -> dict[str, float]:
         """The same of the finished network, with distances from all that are compared."""
@@ -138,7 +138,7 @@ class Judging:
     @cached_property
     def real(self) -> Lot:
         """Held-out pictures, or training ones where hardly any were held out; in random order."""
-        return self.some(self.holdout if self.held_out else self.train, JUDGED, seed=0)
+        return self.some(self.holdout if self.held_out else self.train, self.most(JUDGED), seed=0)
 
     @cached_property
     def fake(self) -> Lot:
@@ -155,9 +155,13 @@ class Judging:
         rows = np.random.default_rng(seed).permutation(len(source))[: min(most, self._affordable())]
         return Lot(source.take(rows), source.labels[rows], self.codec, self.device)
 
+    def most(self, n: int) -> int:
+        """So many pictures of up to 96 pixels, and fewer of larger ones, that EfficientNet is shown larger."""
+        return n * effnet.LEAST // effnet.side(*self.train.shape[:2])
+
     @cached_property
     def _watched(self) -> Lot:
-        return self.real.first(WATCHED)
+        return self.real.first(self.most(WATCHED))
 
     @cached_property
     def _classifier(self) -> metrics.Classifier | None:

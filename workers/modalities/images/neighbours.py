@@ -23,7 +23,7 @@ ASKED = 500  # samples, and held-out pictures, whose nearest training pictures a
 KNOWN = 5_000  # training pictures at 96 pixels in which they are sought: about twelve CPU seconds
 CLOSE = 0.5  # of the median distance of held-out pictures: what comes nearer is looked at as a copy
 SHOWN, BESIDE = 5, 4  # samples in a group of the sheet, training pictures beside each
-LEAST_TILE, MOST_TILE, GAP, HEAD = 56, 112, 3, 20  # pixels
+LEAST_TILE, MOST_TILE, GAP, EDGE, HEAD, MARGIN = 56, 112, 3, 2, 20, 10  # pixels
 GROUND, INK, FRAME = 245, (40, 40, 40), (11, 87, 208)
 
 
@@ -42,8 +42,8 @@ class Neighbours:
 def neighbours(judging: Judging) -> Neighbours:
     """Of the finished network's samples."""
     known, features = _known(judging)
-    fake = judging.fake if len(judging.fake) >= ASKED else judging.drawn(ASKED)
-    fake = fake.first(ASKED)
+    asked = judging.most(ASKED)
+    fake = judging.fake.first(asked) if len(judging.fake) >= asked else judging.drawn(asked)
     distances, places = nearest(fake.effnet, features, BESIDE)
     unseen = _unseen(judging, features)
     usual = float(unseen.median()) if len(unseen) else 0.0
@@ -69,7 +69,7 @@ def _known(judging: Judging) -> tuple[NDArray[np.int64], Tensor]:
 def _unseen(judging: Judging, features: Tensor) -> Tensor:
     """Distances of held-out pictures, or where there are none, of training pictures to the others."""
     if judging.held_out:
-        return nearest(judging.real.first(ASKED).effnet, features)[0][:, 0]
+        return nearest(judging.real.first(judging.most(ASKED)).effnet, features)[0][:, 0]
     found, _ = nearest(features[:ASKED], features, 2)
     return found[:, -1]
 
@@ -79,13 +79,14 @@ def _sheet(pixels: NDArray[np.uint8], train: Pictures, near: NDArray[np.int64], 
     order = distance.argsort().numpy()
     spread = np.linspace(0, len(order) - 1, SHOWN + 2).round().astype(int)[1:-1]
     columns = [order[:SHOWN], order[spread]]
-    titles = [f"the closest of {len(order):,} samples", "samples in between"]
+    titles = [f"the closest of {len(order):,} samples", "others, from near to far"]
     groups = [
         _group(_tiles(pixels[some]), _tiles(train.take(near[some].ravel())), title)
         for some, title in zip(columns, titles, strict=True)
     ]
-    gap = np.full((groups[0].shape[0], 24, 3), GROUND, np.uint8)
-    return encoded(np.concatenate([groups[0], gap, groups[1]], 1))
+    gap = np.full((groups[0].shape[0], 2 * MARGIN, 3), GROUND, np.uint8)
+    sheet = np.concatenate([groups[0], gap, groups[1]], 1)
+    return encoded(np.pad(sheet, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=GROUND))
 
 
 def _tiles(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -107,16 +108,16 @@ def _group(samples: NDArray[np.uint8], beside: NDArray[np.uint8], title: str) ->
     """Rows of a framed sample and the training pictures nearest to it."""
     rows, (high, wide) = len(samples), samples.shape[1:3]
     columns = len(beside) // rows
-    first = wide + 5 * GAP  # where the training pictures begin
+    first = wide + 4 * GAP + EDGE  # where the training pictures begin
     shape = (2 * HEAD + rows * (high + 2 * GAP), first + columns * (wide + GAP), 3)
     sheet = np.full((shape[0], max(shape[1], 260), 3), GROUND, np.uint8)
     for index, sample in enumerate(samples):
         top = 2 * HEAD + index * (high + 2 * GAP)
-        sheet[top : top + high + 2 * GAP - 2, : wide + 2 * GAP] = FRAME
-        sheet[top + 2 : top + high + 2, 2 : wide + 2] = sample
+        sheet[top : top + high + 2 * EDGE, : wide + 2 * EDGE] = FRAME
+        sheet[top + EDGE : top + EDGE + high, EDGE : EDGE + wide] = sample
         for place, picture in enumerate(beside[index * columns : (index + 1) * columns]):
             left = first + place * (wide + GAP)
-            sheet[top + 2 : top + high + 2, left : left + wide] = picture
+            sheet[top + EDGE : top + EDGE + high, left : left + wide] = picture
     image = Image.fromarray(sheet)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
     draw.text((0, 0), title, INK, font)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ COLLAPSED_COVERAGE, COLLAPSED_SPREAD = 0.4, 0.5  # of the ceiling's coverage, of
 FEWEST_TO_JUDGE = 10  # held-out pictures of a class that its coverage is a share of
 LISTED = 100  # classes, worst first
 NAMED = 5  # classes in a sentence
+UNLIKE = 5.0  # times the ceiling's Frechet distance (ours)
 COPIES, SUSPECT = 0.5, 0.7  # ratio of distances to training pictures, samples over pictures never seen
 MEANING = {
     "label_accuracy": "share of samples that a small network, taught by real pictures, reads as the label asked for",
@@ -38,7 +40,7 @@ SEEN = {
 SHOWN = {
     "samples.png": "Samples. With classes, a row is a class, and a column has the same noise.",
     "neighbours.png": "Samples (framed) beside the training pictures nearest to them: on the left those that come"
-    " closest of all, on the right some in between. Samples that are copies would look like their neighbours.",
+    " closest of all, on the right others, from near to far. Samples that are copies would look like their neighbours.",
 }
 
 
@@ -51,7 +53,7 @@ def report(judging: Judging, near: Neighbours, training: Mapping[str, object]) -
     figures |= finite({"nearest_training_picture": near.ratio, "close_to_training": near.close})
     ceiling |= finite({"nearest_training_picture": 1.0, "close_to_training": near.close_unseen})
     codec, classes = judging.codec, _by_class(judging)
-    collapsed = [name for name, row in classes.items() if _collapsed(row)]
+    collapsed = [str(row["class"]) for row in classes if _collapsed(row)]
     return {
         "modality": "images",
         "verdict": verdict(figures, ceiling, collapsed),
@@ -69,7 +71,7 @@ def report(judging: Judging, near: Neighbours, training: Mapping[str, object]) -
         "ceiling": {name: ceiling[name] for name in figures if name in ceiling},
         "meaning": {name: MEANING[name] for name in figures},
         "collapsed_classes": collapsed,
-        "by_class": dict(list(classes.items())[:LISTED]),
+        "by_class": classes[:LISTED],
         "shown": SHOWN,
     }
 
@@ -84,19 +86,19 @@ def _use(judging: Judging) -> str:
     return f"{text} {SEEN[judging.space]}"
 
 
-def _by_class(judging: Judging) -> dict[str, dict[str, float]]:
-    """Figures of the classes that have enough pictures to be judged, worst coverage first."""
+def _by_class(judging: Judging) -> list[dict[str, str | float]]:
+    """A row of figures for each class that has enough pictures to be judged, worst coverage first."""
     found = judging.by_class()
     if not found:
-        return {}
+        return []
     names = judging.codec.classes or []
     enough = [int(index) for index in np.argsort(found["coverage"]) if found["judged"][index] >= FEWEST_TO_JUDGE]
-    return {names[i]: finite({name: float(values[i]) for name, values in found.items()}) for i in enough}
+    return [{"class": names[i]} | finite({name: float(values[i]) for name, values in found.items()}) for i in enough]
 
 
-def _collapsed(row: Mapping[str, float]) -> bool:
+def _collapsed(row: Mapping[str, Any]) -> bool:
     least = COLLAPSED_COVERAGE * row.get("coverage_of_real_ones", 1.0)
-    return row.get("coverage", 1.0) < least or row.get("spread", 1.0) < COLLAPSED_SPREAD
+    return bool(row.get("coverage", 1.0) < least or row.get("spread", 1.0) < COLLAPSED_SPREAD)
 
 
 def verdict(figures: Mapping[str, float], ceiling: Mapping[str, float], collapsed: Sequence[str] = ()) -> str:
@@ -119,7 +121,14 @@ def verdict(figures: Mapping[str, float], ceiling: Mapping[str, float], collapse
             f"; a classifier taught by samples alone reaches {figures['train_on_synthetic']:.1%} on held-out pictures"
             f" (by real ones {ceiling['train_on_synthetic']:.1%})"
         )
-    return f"{text}. {_classes_sentence(collapsed)}".strip()
+    return " ".join(part for part in (f"{text}.", _look(figures, ceiling), _classes_sentence(collapsed)) if part)
+
+
+def _look(figures: Mapping[str, float], ceiling: Mapping[str, float]) -> str:
+    """A sentence where photographs' network sees what a classifier may overlook: noise, blur, odd textures."""
+    if FD not in figures or figures[FD] < UNLIKE * ceiling.get(FD, math.inf):
+        return ""
+    return f"They still look unlike real pictures ({FD} {figures[FD]:.0f}, real ones {ceiling[FD]:.0f})."
 
 
 def _classes_sentence(collapsed: Sequence[str]) -> str:
@@ -133,19 +142,19 @@ def _classes_sentence(collapsed: Sequence[str]) -> str:
 
 def memorisation(near: Neighbours, held_out: bool) -> str:
     """A sentence on copies."""
-    unseen = "held-out pictures" if held_out else "training pictures from one another"
     if not math.isfinite(near.ratio):
         return "The training pictures are so alike that copies cannot be told from new pictures."
+    unseen = "held-out pictures do" if held_out else "training pictures from one another"
     measured = (
-        f"half of {near.samples:,} samples lie nearer than {near.ratio:.2f} times the usual distance of {unseen}"
-        f" to the nearest of {near.known:,} training pictures"
+        f"samples lie {near.ratio:.2f} times as far from the nearest training picture as {unseen}"
+        f" (medians; {near.samples:,} samples, {near.known:,} training pictures)"
     )
     if near.ratio < COPIES:
         return f"Treat the samples as copies: {measured}."
     if near.close > 0.02 + 2.0 * (near.close_unseen if math.isfinite(near.close_unseen) else 0.0):
         return (
-            f"Some samples may be copies: {near.close:.1%} come closer than half the usual distance ({unseen}:"
-            f" {near.close_unseen:.1%}). Look at neighbours.png before you pass samples on."
+            f"Some samples may be copies: {near.close:.1%} come closer to a training picture than half the usual"
+            f" distance (real ones: {near.close_unseen:.1%}). Look at neighbours.png before you pass samples on."
         )
     if near.ratio < SUSPECT:
         return f"Samples keep close to the training pictures: {measured}. Look at neighbours.png."
