@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import stat
 import struct
@@ -18,8 +19,9 @@ import pytest
 
 from service.errors import Rejected
 from workers.modalities.images.archive import Limits
+from workers.modalities.images.files import Pictures
 
-from .helpers import encoded, ingested, noise, pngs, tarred, zipped
+from .helpers import encoded, everything, ingested, noise, pngs, tarred, zipped
 
 
 def refusal(folder: Path, content: bytes, limits: Limits | None = None) -> str:
@@ -85,6 +87,10 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a tar of text": (lambda: tarred({f"{i}.txt": b"hello" for i in range(50)}), "no_images"),
     "truncated pictures": (lambda: zipped(truncated(60, 60)), "corrupt_images"),
     "many truncated pictures": (lambda: zipped(truncated(60, 10)), "corrupt_images"),
+    "more than one in twenty": (lambda: zipped(truncated(60, 4)), "corrupt_images"),
+    "specks": (lambda: zipped(pngs(30, high=1, wide=1)), "images_too_small"),
+    "rules": (lambda: zipped(pngs(12, high=3, wide=20_000)), "images_too_small"),
+    "two classes of one picture each": (lambda: zipped(pngs(2, ("a/", "b/"))), "too_few_images"),
     "headers only": (lambda: zipped({n: d[:20] for n, d in pngs(30).items()}), "corrupt_images"),
     "nine pictures": (lambda: zipped(pngs(9)), "too_few_images"),
     "a name that climbs": (lambda: zipped({**pngs(12), "../../evil.png": b"x"}), "unsafe_path"),
@@ -192,6 +198,88 @@ def test_a_few_truncated_pictures_are_skipped_with_a_warning(tmp_path: Path) -> 
     assert found.rows == 57
     assert "3 pictures cannot be read and were left out: 0000.png, 0001.png, 0002.png." in found.warnings
     assert found.profile["unreadable"] == 3
+
+
+def test_a_refusal_names_some_of_the_damaged_pictures(tmp_path: Path) -> None:
+    with pytest.raises(Rejected) as refused:
+        ingested(tmp_path, zipped(truncated(60, 4)))
+    assert "4 of 60" in refused.value.detail
+    assert "0000.png, 0001.png, 0002.png" in refused.value.detail
+
+
+def test_a_corrupt_picture_in_the_middle_costs_only_itself(tmp_path: Path) -> None:
+    members = pngs(41, ("a/", "b/"), high=32, wide=32)
+    middle = list(members)[20]
+    members[middle] = members[middle][:300] + bytes(100) + members[middle][400:]
+    found, data = ingested(tmp_path, tarred(members))
+    assert found.rows == 40
+    assert found.profile["unreadable"] == 1
+    assert found.warnings == [f"1 pictures cannot be read and were left out: {middle}."]
+    expected = [i for i in range(41) if i != 20]
+    assert all((one[..., 0] == noise(i, 32, 32)).all() for one, i in zip(everything(data)[0], expected, strict=True))
+
+
+def test_specks_among_good_pictures_are_left_out(tmp_path: Path) -> None:
+    members = {**pngs(30), "dot.png": encoded(noise(1, 1, 1)), "rule.png": encoded(noise(1, 3, 20_000))}
+    found, _ = ingested(tmp_path, zipped(members))
+    assert found.rows == 30
+    assert found.warnings == ["2 pictures with a side of less than 4 pixels were left out."]
+
+
+def test_very_long_pictures_train_small_and_say_what_is_lost(tmp_path: Path) -> None:
+    found, _ = ingested(tmp_path, zipped(pngs(12, high=5, wide=20_000)))
+    assert (found.schema["width"], found.schema["height"]) == (64, 16)
+    assert any("loses more than half" in warning for warning in found.warnings)
+
+
+def test_small_pictures_are_enlarged_and_it_is_said(tmp_path: Path) -> None:
+    found, _ = ingested(tmp_path, zipped(pngs(12, high=8, wide=8)))
+    assert found.warnings == [
+        "The pictures are 8 x 8 pixels; sides of less than 16, the least that can be trained on, were enlarged to that."
+    ]
+
+
+def test_identical_pictures_are_accepted_with_a_warning(tmp_path: Path) -> None:
+    found, data = ingested(tmp_path, zipped({f"{'ab'[i % 2]}/{i}.png": encoded(noise(0)) for i in range(120)}))
+    assert found.rows == 120
+    assert found.profile["copies"] == 119
+    assert "All pictures are the same: a model of them can only repeat it." in found.warnings
+    assert len(Pictures(data, "holdout")) == 12
+
+
+def test_ten_thousand_classes_are_refused_if_asked_for_and_ignored_if_guessed(tmp_path: Path) -> None:
+    one = encoded(noise(0))
+    content = zipped({f"{i % 10_000:05d}/{i}.png": one for i in range(21_000)})
+    with pytest.raises(Rejected) as refused:
+        ingested(tmp_path / "asked", content, labels="folders")
+    assert refused.value.code == "too_many_classes"
+    assert "10,000" in refused.value.detail
+    found, _ = ingested(tmp_path / "guessed", content)
+    assert found.schema["classes"] is None
+    assert any("too many to be classes" in warning for warning in found.warnings)
+
+
+def test_a_class_without_a_picture_that_can_be_read_is_no_class(tmp_path: Path) -> None:
+    broken = {f"b/{i}.png": data[: len(data) // 2] for i, data in enumerate(pngs(2, high=32, wide=32).values())}
+    members = {**broken, **pngs(80, ("a/", "c/", "d/"), high=32, wide=32)}
+    found, data = ingested(tmp_path, tarred(members))
+    assert found.schema["classes"] == ["a", "c", "d"]
+    assert everything(data)[1].max() == 2
+    assert found.profile["class_counts"] == {"a": 27, "c": 27, "d": 26}
+    assert any("No picture of the class 'b' can be read" in warning for warning in found.warnings)
+    late, data = ingested(tmp_path / "late", tarred(dict(reversed(members.items()))))
+    assert late.schema["classes"] == ["a", "c", "d"], "also where only decoding tells, after the first pass"
+    assert set(everything(data)[1]) == {0, 1, 2}
+    assert any("No picture of the class 'b' can be read" in warning for warning in late.warnings)
+    two, _ = ingested(tmp_path / "two", zipped({**broken, **pngs(80, ("a/",), high=32, wide=32)}))
+    assert two.schema["classes"] is None
+
+
+def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
+    odd = {f"caf\udce9/{i}.png": encoded(noise(i)) for i in range(12)}
+    found, _ = ingested(tmp_path, tarred({**pngs(12, ("tea/",)), **odd}))
+    assert len(found.schema["classes"]) == 2
+    assert json.dumps([found.schema, found.profile, found.warnings]).isprintable()
 
 
 def test_what_is_no_picture_is_left_out_with_a_warning(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What ingestion makes of good archives: labels, sizes, channels, splits, pixels."""
 
 import io
+import struct
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,45 @@ def test_palette_sixteen_bit_bilevel_cmyk_and_webp_are_read(tmp_path: Path) -> N
     assert np.abs(pixels[0, 0, :, 0].astype(int) - np.linspace(0, 255, 16)).max() <= 1
     assert (pixels[1, ..., 0] == noise(1)).all()
     assert set(np.unique(pixels[2])) == {0, 255}
+
+
+def test_grey_with_alpha_sixteen_bit_colour_gif_and_bmp_are_read(tmp_path: Path) -> None:
+    shade = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    both = Image.merge("LA", (Image.fromarray(shade), Image.new("L", (16, 16), 255)))
+    frames = [Image.fromarray(np.full((16, 16), value, np.uint8)) for value in (40, 200)]
+    see_through = Image.fromarray(noise(5) // 2).convert("P")
+    members = {
+        "both.png": saved(both),
+        "deep.png": sixteen_bit_colour(shade),
+        "film.gif": saved(frames[0], "GIF", save_all=True, append_images=frames[1:]),
+        "film.webp": saved(frames[0].convert("RGB"), "WEBP", save_all=True, append_images=frames[1:], lossless=True),
+        "film.png": saved(frames[0], "PNG", save_all=True, append_images=frames[1:]),
+        "old.bmp": saved(Image.fromarray(shade), "BMP"),
+        "through.png": saved(see_through, transparency=see_through.getpixel((0, 0))),
+        **pngs(10),
+    }
+    _, data = ingested(tmp_path, zipped(members), channels="grey")
+    pixels = everything(data)[0][..., 0].astype(int)
+    assert (pixels[0] == shade).all()
+    assert (pixels[1] == shade).all()
+    for film in (2, 3, 4):
+        assert np.abs(pixels[film] - 40).max() <= 1
+    assert (pixels[5] == shade).all()
+    assert pixels[6, 0, 0] == 255
+    assert np.median(pixels[6]) < 128
+
+
+def sixteen_bit_colour(shade: np.ndarray) -> bytes:
+    """A PNG of 16-bit RGB, which Pillow reads but does not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    high, wide = shade.shape
+    deep = (shade.astype(">u2") * 257)[..., None].repeat(3, 2)
+    rows = b"".join(b"\0" + row.tobytes() for row in deep)
+    head = struct.pack(">IIBBBBB", wide, high, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def test_transparency_is_laid_on_white_where_there_is_no_alpha(tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ class Gathered:
 
 def natural(name: str) -> tuple[int, int, str]:
     """Numbers in their order, then names."""
-    return (0, int(name), name) if name.isascii() and name.isdigit() and len(name) < 18 else (1, 0, name)
+    digits = name.removeprefix("-")
+    return (0, int(name), name) if digits.isascii() and digits.isdigit() and len(name) < 18 else (1, 0, name)
 
 
 def shown(levels: list[str]) -> list[str]:
@@ -161,7 +162,7 @@ def _levelled(column: Column, counted: NDArray[np.int64]) -> tuple[dict[str, Any
     place[order] = np.arange(len(order))
     values = place[column.codes]
     levels = [plain[index] for index in order]
-    if tuple(level.lower() for level in levels) in TRUTHS or sorted(levels) == ["-1", "1"]:
+    if tuple(level.lower() for level in levels) in TRUTHS:
         return {"type": "boolean", "levels": levels}, values
     return {"type": "category", "levels": levels}, values
 

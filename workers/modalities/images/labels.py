@@ -26,6 +26,7 @@ class Evidence:
     sound: NDArray[np.bool_]
     folders: list[str]
     folder: NDArray[np.int64]  # index into `folders`, below 0 where not sound
+    damaged: set[str]  # folders, some of them, of pictures that cannot be read
     names: list[str]
     columns: list[Column]  # told beside the pictures
     lists: list[Listing]  # tables that lay among them
@@ -154,6 +155,8 @@ def _by_column(column: Column, evidence: Evidence, options: ImageOptions, warnin
         return None, unlabelled
     if untold:
         warnings.append(f"{untold:,} pictures of which '{name}' says nothing were left out.")
+    lost = np.flatnonzero((seen == 0) & (column.seen(evidence.folder == -2) > 0))
+    _warn_of_lost([column.levels[index] for index in lost], warnings)
     plain = dict(zip(used.tolist(), shown([column.levels[index] for index in used]), strict=True))
     order = sorted(plain, key=lambda index: natural(plain[index]))
     place = np.full(len(column.levels) + 1, -2, np.int64)  # the last for -1: missing
@@ -183,6 +186,7 @@ def _by_folder(evidence: Evidence, options: ImageOptions, warnings: list[str]) -
         warnings.append(f"{loose:,} pictures that lie in no class folder were left out.")
     classes = sorted(counts, key=natural)
     place = {name: index for index, name in enumerate(classes)}
+    _warn_of_lost(sorted({PurePosixPath(path).name for path in evidence.damaged - {top}} - {*place, ""}), warnings)
     by_folder = np.array([place.get(name, -2) for name in names], dtype=np.int64)
     return classes, np.where(evidence.sound, by_folder[np.maximum(evidence.folder, 0)], -2)
 
@@ -200,13 +204,18 @@ def _common_top(paths: list[str]) -> str:
     return "/".join(shared)
 
 
+def _warn_of_lost(names: list[str], warnings: list[str]) -> None:
+    if names:
+        more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+        listed = ", ".join(f"'{name[:60]}'" for name in names[:5])
+        warnings.append(f"No picture of the class {listed}{more} can be read: left out of the classes.")
+
+
 def without(labelled: Labelled, dropped: set[int], warnings: list[str]) -> Labelled:
     """Without classes that have no picture that can be read; without any where fewer than two stay."""
     if labelled.classes is None or not dropped:
         return labelled
-    names = ", ".join(f"'{labelled.classes[index][:60]}'" for index in sorted(dropped)[:5])
-    more = f" and {len(dropped) - 5:,} more" if len(dropped) > 5 else ""
-    warnings.append(f"No picture of the class {names}{more} can be read: left out of the classes.")
+    _warn_of_lost([labelled.classes[index] for index in sorted(dropped)], warnings)
     stay = [index for index in range(len(labelled.classes)) if index not in dropped]
     place = np.full(len(labelled.classes) + 2, -2, np.int64)
     place[stay] = np.arange(len(stay))

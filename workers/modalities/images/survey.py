@@ -33,6 +33,7 @@ class Survey:
 
     folders: list[str] = field(default_factory=list)  # names of folders, as found
     folder: array[int] = field(default_factory=lambda: array("i"))  # index into `folders`; -2 damaged, -3 a speck
+    broken: set[str] = field(default_factory=set)  # folders of damaged pictures, some of them
     names: list[str] = field(default_factory=list)  # paths in an archive, "" elsewhere
     widths: array[int] = field(default_factory=lambda: array("i"))  # of the sound ones
     heights: array[int] = field(default_factory=lambda: array("i"))
@@ -112,6 +113,8 @@ def _look(item: Item, found: Survey) -> bool:
     except (OSError, pictures.Damaged):
         if len(found.unreadable) < NAMED:
             found.unreadable.append(item.name)
+        if item.path and len(found.broken) <= labels.MAXIMUM_CLASSES:
+            found.broken.add(PurePosixPath(item.path).parent.as_posix())
         return False
     found.widths.append(header.width)
     found.heights.append(header.height)
@@ -163,7 +166,9 @@ def plan(found: Survey, options: ImageOptions, seed: int) -> Plan:
     """Classes, size, channels and the split of a survey; deterministic in (survey, options, seed)."""
     warnings: list[str] = []
     folder = np.array(found.folder, dtype=np.int64)
-    evidence = labels.Evidence(folder >= 0, found.folders, folder, found.names, found.told.columns(), found.found.lists)
+    evidence = labels.Evidence(
+        folder >= 0, found.folders, folder, found.broken, found.names, found.told.columns(), found.found.lists
+    )
     if found.told.left_out:
         warnings.append("More attributes are told of the pictures than are kept: the first 64 were read.")
     decided = labels.labelled(evidence, options, warnings)
