@@ -193,3 +193,15 @@ def test_a_few_unlabelled_pictures_of_an_odd_size_train_and_sample(channels: int
         picture = Image.open(io.BytesIO(archive.read("images/000000000.png")))
     assert (picture.size, picture.mode) == ((33, 19), {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
     assert sampler.preview(4, 1).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("leaning", [True, False])
+def test_pictures_are_mirrored_where_they_look_like_their_mirror_images(leaning: bool, tmp_path: Path) -> None:
+    """A bright spot on the left of each picture, or on either side."""
+    members = {}
+    for i in range(160):
+        picture = np.random.default_rng(i).integers(0, 90, (16, 16), np.uint8)
+        picture[4:12, 1:6] = 255
+        members[f"{i}.png"] = encoded(picture if leaning or i % 2 else picture[:, ::-1])
+    training = MODALITY.training(ingested(tmp_path, zipped(members))[1], config(steps=1), "cpu")
+    assert training.mirror is not leaning

@@ -27,6 +27,7 @@ from workers.modalities.images.outputs import grid
 from workers.modalities.images.report import report
 from workers.modalities.images.spec import ImageConfig
 from workers.modalities.images.survey import refuse_few
+from workers.modalities.images.symmetry import mirrors
 
 CONFIG = "config.json"
 IN_MEMORY = 2 << 30  # bytes of pixels that are held in memory, not read from the disk again for each batch
@@ -62,6 +63,7 @@ class ImageTraining:
         self.codec = _codec(dataset, self.train)
         self.form = presets.architecture(self.codec, config, device)
         settings = presets.settings(self.form, config, device, len(self.holdout) > 0)
+        self.mirror = mirrors(self.train, self.codec, config.seed) if config.mirror is None else config.mirror
         self.pixels = self._held(preparing, presets.seconds(self.form, settings, device)) if self._fits() else None
         rng = torch.Generator().manual_seed(config.seed)
         generator, discriminator = Generator(self.form, rng), Discriminator(self.form, rng)
@@ -73,7 +75,7 @@ class ImageTraining:
             settings,
             seed=config.seed,
             device=device,
-            augment=augmentation(self.codec.alpha, self.config.mirror),
+            augment=augmentation(self.codec.alpha, self.mirror),
             overfit=Overfit(self._held_out, max(1, settings.steps // 10)) if len(self.holdout) else None,
             judge=self._distance,
         )
@@ -100,7 +102,7 @@ class ImageTraining:
         """n training pictures with their classes; pure in `rng`."""
         rows = torch.randint(len(self.train), (n,), generator=rng).numpy()
         x = self.codec.encode(self.train.take(rows) if self.pixels is None else self.pixels[rows])
-        if self.config.mirror:
+        if self.mirror:
             x = torch.where(torch.rand(n, 1, 1, 1, generator=rng) < 0.5, x.flip(3), x)
         return Batch(x, self.codec.condition(self.train.labels[rows]))
 
@@ -147,7 +149,12 @@ class ImageTraining:
         (directory / "samples.png").write_bytes(self.picture())
         near = neighbours(self.judging)
         (directory / "neighbours.png").write_bytes(near.sheet)
-        spent = {"preset": self.config.preset, "steps": self.trainer.step, "seed": self.config.seed}
+        spent = {
+            "preset": self.config.preset,
+            "steps": self.trainer.step,
+            "seed": self.config.seed,
+            "mirrored": self.mirror,
+        }
         found = report(self.judging, near, spent)
         (directory / "report.json").write_text(json.dumps(found, indent=1))
         return found
