@@ -17,6 +17,7 @@ from workers.modalities.images.networks import Architecture, Generator
 from workers.modalities.images.outputs import WRITERS, Samples, grid
 from workers.modalities.images.spec import ImageConfig, ImageOptions, label_condition
 from workers.modalities.images.training import CONFIG, ImageTraining, architecture_from, painted
+from workers.modalities.scoring import Scorer, Upload
 
 CHUNK = 250  # samples of one seed; divides the spec's shard_samples, so a sample is the same whichever shard it is in
 PREVIEWED = 100  # at most, in one grid
@@ -106,6 +107,11 @@ class ImageModality:
         generator = Generator(form, torch.Generator().manual_seed(0))
         generator.load_state_dict(load_file(directory / "generator.safetensors"))
         return ImageSampler(generator, codec, device)
+
+    def scorer(self, reference: Dataset | None, upload: Upload, directory: Path, device: str, seed: int) -> Scorer:
+        from workers.modalities.images.scoring import ImageScorer
+
+        return ImageScorer(reference, upload, directory, device, seed)
 
 
 MODALITY = ImageModality()

@@ -155,6 +155,10 @@ def check_conditions(schema: Schema, conditions: Conditions, config: Config) -> 
         raise _invalid("conditions.label", f"{objection} The classes are {known}.") from None
 
 
+def check_scored(schema: Schema, given: Schema) -> None:
+    """Pictures of any size, channels and classes can be judged: they are fitted to the model's."""
+
+
 SPEC = ModalitySpec(
     name="images",
     title="Images",
@@ -169,4 +173,5 @@ SPEC = ModalitySpec(
     recognises=recognises,
     looks_inside=looks_inside,
     check_conditions=check_conditions,
+    check_scored=check_scored,
 )

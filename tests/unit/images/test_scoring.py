@@ -1,0 +1,103 @@
+"""Pictures judged one by one, by a model of a few steps: what is far off is seen, what is real is let pass."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from tests.unit.images.helpers import encoded, ingested, noise, on, zipped
+from workers.modalities import Dataset
+from workers.modalities.images.modality import MODALITY
+from workers.modalities.images.spec import ImageConfig
+from workers.modalities.scoring import Upload, judged
+
+pytestmark = pytest.mark.slow
+SIZE = 16
+
+
+def stripes(seed: int, standing: bool) -> NDArray[np.uint8]:
+    """Soft stripes at a random place: upright ones or lying ones."""
+    rng = np.random.default_rng(seed)
+    wave = 127 + 100 * np.sin(np.arange(SIZE) * rng.uniform(0.7, 0.9) + rng.uniform(0, 6.3))
+    picture = np.broadcast_to(wave[None, :] if standing else wave[:, None], (SIZE, SIZE))
+    return np.clip(picture + rng.normal(0, 3, (SIZE, SIZE)), 0, 255).astype(np.uint8)
+
+
+def pack(start: int, count: int) -> dict[str, bytes]:
+    return {
+        f"{'up' if i % 2 else 'flat'}/{i:04d}.png": encoded(stripes(i, bool(i % 2)))
+        for i in range(start, start + count)
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Path]:
+    folder = tmp_path_factory.mktemp("scored")
+    _, dataset = ingested(folder / "data", zipped(pack(0, 700)))
+    training = MODALITY.training(dataset, ImageConfig(preset="draft", steps=6, network_width=16, batch=8), "cpu")
+    for _ in training.trainer.run():
+        pass
+    (folder / "model").mkdir()
+    training.export(folder / "model")
+    return dataset, folder / "model"
+
+
+def score(
+    trained: tuple[Dataset, Path],
+    folder: Path,
+    members: dict[str, bytes],
+    reference: bool = True,
+    labelled: bool = True,
+) -> tuple[dict[str, Any], Any]:
+    """(what the job tells, the lines of its output)."""
+    (folder / "up.zip").write_bytes(zipped(members))
+    schema = {"classes": ["flat", "up"] if labelled else None}
+    upload = Upload(folder / "up.zip", {}, len(members), schema)
+    scorer = MODALITY.scorer(trained[0] if reference else None, upload, trained[1], "cpu", 0)
+    rows, told = judged(scorer, folder / "out.parquet", on)
+    lines = pq.read_table(folder / "out.parquet")
+    assert lines.num_rows == rows
+    return json.loads(json.dumps(told, allow_nan=False)), lines
+
+
+def test_fresh_pictures_pass_at_the_promised_rate_and_planted_counterfeits_do_not(
+    trained: tuple[Dataset, Path], tmp_path: Path
+) -> None:
+    told, lines = score(trained, tmp_path, pack(1_000, 100))
+    assert lines["name"].to_pylist()[:2] == ["flat/1000.png", "up/1001.png"]
+    assert told["calibrated_on"] == "held-out pictures"
+    assert told["counterfeit"]["at_5_percent"] < 0.17  # 5 of 100 expected, of 70 that it was calibrated on
+    assert 0.3 < told["roc_auc"] < 0.7
+    planted = {one["what"]: one["roc_auc"] for one in told["planted"]}
+    assert planted["noise"] > 0.95
+    assert planted["pixels shuffled"] > 0.95
+    assert planted["label of another class"] > 0.9
+    assert planted["the model's own samples"] > 0.9  # after six steps
+
+
+def test_noise_is_called_counterfeit_whatever_its_size_and_what_is_damaged_is_left_out(
+    trained: tuple[Dataset, Path], tmp_path: Path
+) -> None:
+    members = {f"{i}.png": encoded(noise(i, 40, 30, 3)) for i in range(20)}
+    good = {f"real/{i}.png": encoded(stripes(2_000 + i, True)) for i in range(20)}
+    told, lines = score(trained, tmp_path, members | good | {"broken.png": b"\x89PNG\r\n\x1a\nno"}, labelled=False)
+    assert lines.num_rows == 40
+    verdicts = dict(zip(lines["name"].to_pylist(), lines["at_5_percent"].to_pylist(), strict=True))
+    assert [verdicts[name] for name in members] == ["counterfeit"] * 20
+    assert [verdicts[name] for name in good].count("real-looking") > 14
+    distance = np.array(lines["distance"].to_pylist())
+    assert np.median(distance[:20]) > 2 * np.median(distance[20:])
+    assert "label of another class" not in {one["what"] for one in told["planted"]}
+
+
+def test_a_model_whose_pictures_may_not_be_looked_at_is_calibrated_on_its_own_samples(
+    trained: tuple[Dataset, Path], tmp_path: Path
+) -> None:
+    told, again = (score(trained, tmp_path, pack(3_000, 10), reference=False)[0] for _ in range(2))
+    assert told == again
+    assert told["calibrated_on"] == "the model's own samples"
+    assert "own samples" in told["warnings"][0]
