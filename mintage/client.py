@@ -72,11 +72,13 @@ class Mintage:
         name: str | None = None,
         given: str | Dataset | Path | None = None,
         copies: int | None = None,
+        options: dict[str, Any] | None = None,
     ) -> Job:
         """Start to generate `count` samples; `model` may be a finished training job. A seed repeats a result.
 
         A condition is a value, {"in": [...]}, {"min": ..., "max": ...}, or {a value: its share, ...}. `given` are rows
-        whose empty cells are made, `copies` times each: a dataset, or the path of a file, which is uploaded first."""
+        whose empty cells are made, `copies` times each: a dataset, or the path of a file, which is uploaded first; of
+        pictures, those that are projected. `options` are the modality's own, such as {"truncation": 0.7}."""
         if isinstance(given, Path):
             given = self.datasets.upload(given)
         model_id = model if isinstance(model, str) else model.model_id if isinstance(model, Job) else model.id
@@ -90,6 +92,7 @@ class Mintage:
             "name": name,
             "given": given.id if isinstance(given, Dataset) else given,
             "copies": copies,
+            "options": options or None,
         }
         return self.jobs.create(body)
 

@@ -161,8 +161,8 @@ def pairs(given: Iterable[str], option: str) -> dict[str, str]:
     return found
 
 
-def settings(given: Iterable[str]) -> dict[str, Any]:
-    """--set KEY=VALUE: numbers, true, false, null and JSON as such, anything else as text."""
+def settings(given: Iterable[str], option: str = "--set") -> dict[str, Any]:
+    """KEY=VALUE: numbers, true, false, null and JSON as such, anything else as text."""
 
     def read(text: str) -> Any:
         try:
@@ -170,7 +170,23 @@ def settings(given: Iterable[str]) -> dict[str, Any]:
         except ValueError:
             return text
 
-    return {name: read(value) for name, value in pairs(given, "--set").items()}
+    return {name: read(value) for name, value in pairs(given, option).items()}
+
+
+def nested(given: Iterable[str], option: str) -> dict[str, Any]:
+    """Values as `settings` reads them; a dot in a key leads into an object: edit.direction=3. Raises BadParameter."""
+    found: dict[str, Any] = {}
+    for key, value in settings(given, option).items():
+        *path, last = key.split(".")
+        inner = found
+        for part in path:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise typer.BadParameter(f"{part!r} is given a value, so {key!r} cannot be in it", param_hint=option)
+        if not all([*path, last]) or last in inner:
+            raise typer.BadParameter(f"{key!r} is no name, or is given twice", param_hint=option)
+        inner[last] = value
+    return found
 
 
 def age(moment: str | None) -> str:

@@ -14,6 +14,7 @@ from mintage.cli.common import (
     entries,
     finished,
     group,
+    nested,
     number,
     out,
     put,
@@ -83,7 +84,9 @@ def train(
 def generate(
     ctx: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The id of a model: mdl_...")],
-    count: Annotated[int | None, typer.Option(help="How many samples; all that --complete gives, if absent.")] = None,
+    count: Annotated[
+        int | None, typer.Option(help="How many samples; if absent, all that --complete gives or an --option says.")
+    ] = None,
     format: Format = None,
     seed: Seed = None,
     where: Annotated[
@@ -99,9 +102,19 @@ def generate(
     ] = None,
     complete: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Rows whose empty cells are made: a file, or the id of a dataset."),
+        typer.Option(
+            metavar="FILE", help="Rows whose empty cells are made, or pictures to project: a file, or a dataset's id."
+        ),
     ] = None,
     copies: Annotated[int | None, typer.Option(min=1, help="Completions of each row of --complete.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="An option of the modality's own; repeatable. Of images 'truncation=0.7', 'edit.direction=3', "
+            "'interpolate.seeds=[1,2]' and more.",
+        ),
+    ] = None,
     name: Name = None,
     out: Out = None,
     no_wait: NoWait = False,
@@ -109,12 +122,13 @@ def generate(
     data_dir: DataDir = None,
 ) -> None:
     """Generate samples from a model and download them."""
-    if count is None and complete is None:
+    if count is None and complete is None and not option:
         raise typer.BadParameter("say how many, or which rows to complete", param_hint="--count")
+    options = nested(option or [], "--option")
     met = read_conditions(where or [], conditions)
     with connect(ctx) as client:
         given = _uploaded(ctx, client, complete) if complete else None
-        job = client.generate(model, count, seed, format, met, name=name, given=given, copies=copies)
+        job = client.generate(model, count, seed, format, met, name=name, given=given, copies=copies, options=options)
         if no_wait:
             put(ctx, job.raw, f"{_queued(job)}\nFetch it with: mintage jobs download {job.id}")
             return

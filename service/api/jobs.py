@@ -83,7 +83,9 @@ class GenerateJob(Body):
 
     kind: Literal["generate"]
     model_id: Reference
-    count: int | None = Field(None, ge=1, description="Samples; required, unless rows are given: then all by default.")
+    count: int | None = Field(
+        None, ge=1, description="Samples; required, unless rows are given (then all by default) or options say it."
+    )
     seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same samples; drawn if absent.")
     format: str | None = Field(None, max_length=32, description="One of the modality's; its first if absent.")
     conditions: dict[str, Condition] = Field(
@@ -93,6 +95,9 @@ class GenerateJob(Body):
         None, description="A dataset whose rows are completed: what is there is kept, what is missing is made."
     )
     copies: int | None = Field(None, ge=1, le=1_000_000, description="Completions of each given row; 1 if absent.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="The modality's own: see `generate_options` of /v1/modalities."
+    )
     name: Name | None = None
 
 

@@ -29,4 +29,5 @@ def _view(spec: ModalitySpec) -> ModalityView:
         completes=spec.check_given is not None,
         config=spec.train_config.model_json_schema(),
         options=spec.dataset_options.model_json_schema(),
+        generate_options=spec.generate_options.model_json_schema(),
     )

@@ -38,6 +38,22 @@ class TrainConfig(BaseModel):
     )
 
 
+class GenerateOptions(BaseModel):
+    """What else a generation can be asked for; a modality adds its own fields. Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The rest of a generation's wish. `given` is the number of samples that are given to be completed."""
+
+    count: int | None
+    format: str | None
+    conditions: Conditions
+    given: int | None
+
+
 @dataclass(frozen=True)
 class ModalitySpec:
     """One modality, as its folder's spec.py declares it in the constant SPEC."""
@@ -64,3 +80,7 @@ class ModalitySpec:
     check_scored: Callable[[Schema, Schema], None] | None = None
     # raises InvalidRequest for what does not fit the dataset
     check_config: Callable[[Schema, Config], None] | None = None
+    generate_options: type[GenerateOptions] = GenerateOptions
+    # (model's schema, options, what else is asked for): the same with count and format where they follow from the
+    # options; raises InvalidRequest for what does not go together
+    arranged: Callable[[Schema, GenerateOptions, Asked], Asked] | None = None

@@ -309,6 +309,7 @@ class ModalityView(View):
     scores: bool = Field(description="Whether its models judge uploaded samples.")
     config: dict[str, Any] = Field(description="JSON schema of a train job's `config`.")
     options: dict[str, Any] = Field(description="JSON schema of a dataset's `options`.")
+    generate_options: dict[str, Any] = Field(description="JSON schema of a generation's `options`.")
 
 
 class Modalities(View):

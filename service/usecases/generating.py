@@ -2,22 +2,23 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from service import modalities
 from service.bootstrap import Context
 from service.db.database import Scope
 from service.db.tables import Dataset, Model
-from service.domain.modality import ModalitySpec
+from service.domain.modality import Asked, GenerateOptions, ModalitySpec
 from service.domain.states import DatasetStatus, JobKind
 from service.domain.views import JobView
 from service.errors import DatasetNotReady
 from service.usecases import jobs
 from service.usecases.idempotency import Answer, Once, answer
-from service.usecases.invalid import refuse
+from service.usecases.invalid import from_validation, refuse
 from service.usecases.opening import open_job
 
 
@@ -33,14 +34,13 @@ class Wish:
     given: str | None
     copies: int | None
     name: str | None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def generate(context: Context, once: Once, wish: Wish) -> Answer:
     """A generation in shards. Raises NotFound, ModelNotReady, DatasetNotReady, InvalidRequest, InvalidCondition.
 
     Without a seed one is drawn, so that two generations differ; the job's spec tells it."""
-    if wish.given is None:
-        _refuse_unless_counted(wish)
 
     def work(session: Session) -> JobView:
         scope = Scope(session, once.project_id)
@@ -50,17 +50,21 @@ def generate(context: Context, once: Once, wish: Wish) -> Answer:
         spec = modalities.spec(model.modality)
         if dataset is not None:
             _refuse_unfit(dataset, model, spec)
-        count = _count(wish, dataset, context.settings.max_count)
+        options = _options(spec, wish)
+        spec.check_conditions(model.schema, wish.conditions, model.config)
+        asked = _arranged(wish, options, dataset, model, spec)
+        count = _count(asked, dataset, context.settings.max_count)
         resolved = {
             "modality": model.modality,
             "count": count,
             "seed": secrets.randbelow(jobs.RANDOM_SEEDS) if wish.seed is None else wish.seed,
-            "format": jobs.chosen_format(spec, wish.format),
+            "format": jobs.chosen_format(spec, asked.format),
             "conditions": dict(wish.conditions),
         }
         if dataset is not None:
             resolved |= {"given": dataset.id, "copies": wish.copies or 1}
-        spec.check_conditions(model.schema, wish.conditions, model.config)
+        if found := options.model_dump(mode="json"):
+            resolved |= {"options": found}
         job = open_job(
             session,
             once.project_id,
@@ -75,6 +79,25 @@ def generate(context: Context, once: Once, wish: Wish) -> Answer:
         return jobs.view(session, job)
 
     return jobs.and_ring(context, answer(context, once, 201, work))
+
+
+def _options(spec: ModalitySpec, wish: Wish) -> GenerateOptions:
+    """Raises InvalidRequest."""
+    try:
+        return spec.generate_options.model_validate(dict(wish.options), strict=True)
+    except ValidationError as error:
+        raise from_validation(error, "options") from None
+
+
+def _arranged(wish: Wish, options: GenerateOptions, dataset: Dataset | None, model: Model, spec: ModalitySpec) -> Wish:
+    """The wish with the count and format that follow from its options. Raises InvalidRequest."""
+    given = None if dataset is None else (dataset.rows or 0) * (wish.copies or 1)
+    if spec.arranged is not None:
+        asked = spec.arranged(model.schema, options, Asked(wish.count, wish.format, wish.conditions, given))
+        wish = replace(wish, count=asked.count, format=asked.format)
+    if dataset is None:
+        _refuse_unless_counted(wish)
+    return wish
 
 
 def _refuse_unless_counted(wish: Wish) -> None:

@@ -94,6 +94,7 @@ def _generate(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
         "count": unit.payload["count"],
         "conditions": job.spec.get("conditions") or {},
         "given": _given(session, job),
+        "options": job.spec.get("options") or {},
         "key": shard_key(job, unit.index, unit.attempt),
     }
 

@@ -109,7 +109,7 @@ class Given:
 
 
 class Sampler(Protocol):
-    """A loaded model. Bytes depend on (seed, start, count, conditions, given, format) alone."""
+    """A loaded model. Bytes depend on (seed, start, count, conditions, given, options, format) alone."""
 
     def write(
         self,
@@ -121,10 +121,12 @@ class Sampler(Protocol):
         conditions: Json,
         progress: Progress,
         given: Given | None = None,
+        options: Json | None = None,
     ) -> int:
         """Write samples start .. start+count-1 of the stream that `seed` names to one file; returns their number.
         `start` is a multiple of the spec's shard_samples. Memory does not grow with `count`. Raises
-        service.errors.Rejected for given samples that cannot be completed; only specs with `check_given` get any."""
+        service.errors.Rejected for given samples that cannot be completed; only specs with `check_given` get any.
+        `options` are those of the spec's `generate_options`."""
 
     def preview(self, count: int, seed: int) -> bytes:
         """A fresh excerpt: UTF-8 JSON {"columns": [...], "rows": [...]} or a PNG grid, as the spec's `preview` says."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
 from typing import Any
@@ -11,7 +12,8 @@ from service.storage.objects import Missing
 from workers.modalities import Given, Sampler, modality
 from workers.work.bench import Bench
 
-UNUSED = ("discriminator.safetensors", "report.json", "report.html")  # of a model's files, by whoever samples
+DISCRIMINATOR = "discriminator.safetensors"
+UNUSED = (DISCRIMINATOR, "report.json", "report.html")  # of a model's files, by whoever samples
 
 
 class Samplers:
@@ -23,7 +25,7 @@ class Samplers:
         self._given: str | None = None
 
     def of(self, payload: dict[str, Any], bench: Bench) -> Sampler:
-        prefix = payload["model"]["prefix"]
+        prefix, judge = payload["model"]["prefix"], bench.scratch / "model" / DISCRIMINATOR
         if self._sampler is None or self._prefix != prefix:
             self._prefix, self._sampler = None, None  # the old one's memory goes before the new one comes
             start = time.monotonic()
@@ -34,6 +36,9 @@ class Samplers:
             self._sampler = modality(payload["modality"]).sampler(folder, bench.torch_device())
             self._prefix = prefix
             bench.line.event(f"The model was loaded in {time.monotonic() - start:.1f} s.")
+        if payload.get("given") and not judge.exists():  # what is given may have to be told from what is made of it
+            with suppress(Missing):
+                bench.store.get_file(prefix + DISCRIMINATOR, judge)
         return self._sampler
 
     def given(self, payload: dict[str, Any], bench: Bench) -> Given | None:
@@ -79,6 +84,7 @@ def generate(payload: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[
             payload["conditions"],
             bench.line.progress,
             samplers.given(payload, bench),
+            payload.get("options"),
         )
         size, sha256 = bench.store.put_file(payload["key"], path)
     return {"key": payload["key"], "rows": rows, "bytes": size, "sha256": sha256}

@@ -122,9 +122,9 @@ def test_given_rows_are_in_use_until_the_job_has_ended(api: Api) -> None:
     assert api.http.delete(f"/v1/datasets/{given}").status_code == 204
 
 
-def test_pictures_say_that_they_complete_nothing(lite: Api) -> None:
+def test_tables_are_completed_and_pictures_projected(lite: Api) -> None:
     found = {one["name"]: one["completes"] for one in lite.get("/v1/modalities")["data"]}
-    assert found == {"table": True, "images": False}
+    assert found == {"table": True, "images": True}
 
 
 def test_long_conditions_are_shown_with_their_job_and_left_out_of_lists(lite: Api) -> None:

@@ -121,6 +121,9 @@ def test_a_key_that_cannot_be_sent_is_a_sentence() -> None:
     [
         ["generate", "mdl_1"], ["generate", "mdl_1", "--count", "many"], ["train"], ["fly"],
         ["generate", "mdl_1", "--count", "1", "--where", "income"],
+        ["generate", "mdl_1", "--option", "truncation"],
+        ["generate", "mdl_1", "--option", "edit=1", "--option", "edit.direction=3"],
+        ["generate", "mdl_1", "--option", "edit..direction=3"],
         ["generate", "mdl_1", "--count", "1", "--where", "a=1", "--where", "a=2"],
         ["train", "ds_1", "--set", "=3"], ["up", "--port", "0"], ["demo", "sounds"],
     ],
@@ -143,6 +146,7 @@ def test_options_become_the_request_that_they_say() -> None:
         )  # fmt: skip
         run(
             "generate", "mdl_1", "--count", "9", "--format", "csv", "--where", "income=>50K", "--where", "a=b=c",
+            "--option", "truncation=0.7", "--option", "edit.looks=3", "--option", "edit.strength=-1.5",
             "--no-wait", url=web.url,
         )  # fmt: skip
     assert asked[0].json == {
@@ -154,6 +158,7 @@ def test_options_become_the_request_that_they_say() -> None:
     assert asked[1].json == {
         "kind": "generate", "model_id": "mdl_1", "count": 9, "format": "csv",
         "conditions": {"income": ">50K", "a": "b=c"},
+        "options": {"truncation": 0.7, "edit": {"looks": 3, "strength": -1.5}},
     }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def folders(classes: list[str] | None) -> list[str]:
     return out
 
 
-def _entry(name: str, method: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
+def entry(name: str, method: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, EPOCH)
     info.external_attr = 0o644 << 16
     info.compress_type = method
@@ -59,12 +59,12 @@ def write_zip(path: Path, samples: Samples, codec: Codec) -> None:
         for first, pixels, labels in samples:
             for offset, (picture, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
                 name = f"{places[max(label, 0)]}/{first + offset:09d}.png"
-                archive.writestr(_entry(name), encoded(picture))  # PNG is deflated already: stored
+                archive.writestr(entry(name), encoded(picture))  # PNG is deflated already: stored
                 if codec.classes is not None:
                     rows.writerow([name, codec.classes[label]])
         if codec.classes is not None:
             listed.seek(0)
-            with archive.open(_entry("labels.csv", zipfile.ZIP_DEFLATED), "w") as out:
+            with archive.open(entry("labels.csv", zipfile.ZIP_DEFLATED), "w") as out:
                 while piece := listed.read(1 << 20):
                     out.write(piece)
 

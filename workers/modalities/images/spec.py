@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from service.domain.modality import Conditions, Config, DatasetOptions, ModalitySpec, Schema, TrainConfig
 from service.errors import InvalidCondition
 from workers.modalities.conditions import Condition, Objection, read
+from workers.modalities.images.options import ImageGenerateOptions, arranged
 
 EXTENSIONS = (".zip", ".tar", ".tar.gz", ".tgz", ".parquet")
 PARQUET = b"PAR1"
@@ -159,6 +160,10 @@ def check_scored(schema: Schema, given: Schema) -> None:
     """Pictures of any size, channels and classes can be judged: they are fitted to the model's."""
 
 
+def check_given(schema: Schema, given: Schema) -> None:
+    """Pictures of any size can be projected: they are fitted to the model's."""
+
+
 SPEC = ModalitySpec(
     name="images",
     title="Images",
@@ -167,11 +172,14 @@ SPEC = ModalitySpec(
     extensions=EXTENSIONS,
     dataset_options=ImageOptions,
     train_config=ImageConfig,
-    formats=("zip", "webdataset", "parquet"),
+    formats=("zip", "webdataset", "parquet", "webp", "png"),
     shard_samples=10_000,
     preview="picture",
     recognises=recognises,
     looks_inside=looks_inside,
     check_conditions=check_conditions,
+    check_given=check_given,
+    generate_options=ImageGenerateOptions,
+    arranged=arranged,
     check_scored=check_scored,
 )

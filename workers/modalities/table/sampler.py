@@ -51,6 +51,7 @@ class TableSampler:
         conditions: Json,
         progress: Progress,
         given: Given | None = None,
+        options: Json | None = None,
     ) -> int:
         self.refuse_beyond(start + count)
         wish = self._wish(conditions)

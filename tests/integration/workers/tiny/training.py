@@ -96,6 +96,7 @@ class TinySampler:
         conditions: Json,
         progress: Progress,
         given: Given | None = None,
+        options: Json | None = None,
     ) -> int:
         for i in range(int(conditions.get("seconds", 0) / 0.05)):
             progress(i, count)
