@@ -155,6 +155,17 @@ def test_copies_are_found_out_and_shown_beside_what_they_copy(good: dict[str, An
     assert np.array_equal(sample, nearest)
 
 
+def test_faint_noise_does_not_hide_copies() -> None:
+    def sample(n: int, seed: int) -> tuple[Pixels, Labels]:
+        pixels, labels = copies_of(*TRAIN)(n, seed)
+        noise = np.random.default_rng(seed).normal(0, 4, pixels.shape)
+        return np.clip(pixels + noise, 0, 255).astype(np.uint8), labels
+
+    near = neighbours(judging(TRAIN, HOLDOUT, sample, CLASSES))
+    assert near.ratio < 0.5
+    assert near.close > 0.9
+
+
 def test_a_few_copies_among_good_samples_are_seen_where_the_median_is_blind() -> None:
     def sample(n: int, seed: int) -> tuple[Pixels, Labels]:
         pixels, labels = fresh(n, seed)

@@ -153,6 +153,10 @@ class Judging:
     def some(self, source: Pictures, most: int, seed: int) -> Lot:
         """Pictures at random, as many as fit."""
         rows = np.random.default_rng(seed).permutation(len(source))[: min(most, self._affordable())]
+        return self.lot(source, rows)
+
+    def lot(self, source: Pictures, rows: Labels) -> Lot:
+        """These pictures."""
         return Lot(source.take(rows), source.labels[rows], self.codec, self.device)
 
     def most(self, n: int) -> int:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from workers.modalities.images.judging import FD, KID, Judging, finite
-from workers.modalities.images.neighbours import Neighbours
+from workers.modalities.images.neighbours import COPIES, Neighbours
 
 COLLAPSED_COVERAGE, COLLAPSED_SPREAD = 0.4, 0.5  # of the ceiling's coverage, of the spread of real pictures
 FEWEST_TO_JUDGE = 10  # held-out pictures of a class that its coverage is a share of
 LISTED = 100  # classes, worst first
 NAMED = 5  # classes in a sentence
 UNLIKE = 5.0  # times the ceiling's Frechet distance (ours)
-COPIES, SUSPECT = 0.5, 0.7  # ratio of distances to training pictures, samples over pictures never seen
+SUSPECT = 0.7  # of the usual distance to the nearest training picture, under which samples are worth a look
 MEANING = {
     "label_accuracy": "share of samples that a small network, taught by real pictures, reads as the label asked for",
     "train_on_synthetic": "accuracy on held-out pictures of a small network taught by samples alone",
