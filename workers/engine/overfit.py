@@ -6,6 +6,7 @@ which is all that the pairing loss fixes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,7 +18,8 @@ EVERY, LEAST_REACH = 4, 1_000  # steps between two looks; and to go from never t
 GOAL = 0.4  # of r: above, more is augmented
 MOST = 0.8  # augmenting more often than that leaks into what is made
 MEMORY, LOOKS = 0.98, 50  # of the moving averages, a look; before so many, they are noise
-CLEAR = 0.05  # of the scores' difference, below which D tells nothing from nothing and r would be noise
+CLEAR = 0.2  # of D(learned) - D(made), below which D tells nothing from nothing and r would be noise
+SURE = 3.0  # standard errors by which D(learned) - D(held out) must differ from nothing
 
 
 class Overfit:
@@ -26,20 +28,22 @@ class Overfit:
 
     def __init__(self, draw: Callable[[int, torch.Generator], Batch], reach: int) -> None:
         self.draw, self.reach = draw, max(reach, LEAST_REACH)
-        # moving averages of D(learned) - D(held out), of D(learned) - D(made), and the number of looks
-        self.seen = torch.zeros(3)
+        # moving averages of D(learned) - D(held out), its square, and D(learned) - D(made); the number of looks
+        self.seen = torch.zeros(4)
 
     def see(self, learned: Tensor, held: Tensor, made: Tensor) -> None:
         """Scores (n,) of each kind, seen under the same augmentation. Does not wait for the device."""
         self.seen = self.seen.to(learned.device)
-        now = torch.stack([learned.mean() - held.mean(), learned.mean() - made.mean()]).detach()
-        self.seen[:2].lerp_(now, 1.0 - MEMORY)
-        self.seen[2] += 1
+        ahead = learned.mean() - held.mean()
+        now = torch.stack([ahead, ahead.square(), learned.mean() - made.mean()]).detach()
+        self.seen[:3].lerp_(now, 1.0 - MEMORY)
+        self.seen[3] += 1
 
     def adjust(self, share: float, steps: int) -> tuple[float, float]:
         """(the share of samples to augment from now on, r), so many steps after the last time."""
-        held, made, looks = self.seen.tolist()
-        r = held / made if made > CLEAR else 0.0
+        held, square, made, looks = self.seen.tolist()
+        error = math.sqrt(max(0.0, square - held**2) * (1 - MEMORY) / (1 + MEMORY))  # of the moving average
+        r = held / made if made > CLEAR and held > SURE * error else 0.0
         if looks < LOOKS:
             return share, r
         change = steps / self.reach * (1.0 if r > GOAL else -1.0)
