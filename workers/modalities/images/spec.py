@@ -71,7 +71,9 @@ class ImageConfig(TrainConfig):
         le=10_000,
         description="Strength of the gradient penalty at the start; more is smoother and stabler.",
     )
-    mirror: bool = Field(False, description="Also train on mirrored pictures; wrong for text and digits.")
+    mirror: bool | None = Field(
+        None, description="Also train on mirrored pictures; if absent, where they look like the others: not for digits."
+    )
 
 
 def _is_tar(block: bytes) -> bool:
