@@ -70,6 +70,8 @@ def test_a_view_that_tells_nothing_is_left_out_and_the_best_one_stays() -> None:
     real, same = measured(normal(500)), measured(normal(500, seed=1))
     assert useful(real, {"far": measured(normal(300, seed=2) + np.array([2.0, 0.0])), "same": same}) == [0]
     assert len(useful(real, {"same": same})) == 1
+    rare = np.zeros((500, 1))
+    assert useful(measured(np.append(normal(500), rare, 1)), {"same": measured(np.append(normal(500), rare, 1))}) == [2]
 
 
 def test_each_sample_has_a_line_and_the_figures_are_those_of_all(tmp_path: Path) -> None:

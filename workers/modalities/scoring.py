@@ -26,6 +26,8 @@ RATES = {"at_5_percent": 0.05, "at_1_percent": 0.01}  # of false alarms: a verdi
 COUNTERFEIT, REAL = "counterfeit", "real-looking"
 BINS = 20  # of the histogram of scores
 LEAST = 40  # held-out samples, below which a model's own samples are taken in their place
+ALIKE = 0.5  # share of real samples: a view in which more are alike, and best, never speaks against them
+LOUD = 4.0  # times that such a view counts: with it, what it speaks against is odder than nearly all else
 TELLS = 0.6  # AUC that a view must reach on some kind of counterfeit: one that is no better than dice only adds noise
 PLACES = 4
 
@@ -84,6 +86,7 @@ class Calibration:
     def __init__(self, real: Measured, used: Sequence[int]) -> None:
         self.used = list(used)
         self._views = [np.sort(real.views[:, j]) for j in self.used]
+        self._weights = np.where(_silent(real), LOUD, 1.0)[self.used]
         self._typical = max(float(np.median(real.distance)), 1e-12)
         self.real = np.sort(self._add_up(real.views, own=True))
 
@@ -93,7 +96,7 @@ class Calibration:
 
     def _add_up(self, views: Floats, own: bool) -> Floats:
         shares = [_share(known, views[:, j], own) for known, j in zip(self._views, self.used, strict=True)]
-        out: Floats = -np.log(np.stack(shares, 1)).sum(1)
+        out: Floats = -np.log(np.stack(shares, 1)) @ self._weights
         return out
 
     def score(self, oddness: Floats) -> Floats:
@@ -123,12 +126,17 @@ def auc(known: Floats, values: Floats) -> float:
 
 
 def useful(real: Measured, planted: Mapping[str, Measured]) -> list[int]:
-    """The views that tell some kind of counterfeit from real samples; the best one where none does."""
-    if not planted:
-        return list(range(real.views.shape[1]))
-    known = np.sort(real.views, axis=0)
+    """The views that tell some kind of counterfeit from real samples, and those that speak of few real ones at all; the
+    best one where none does."""
+    known, silent = np.sort(real.views, axis=0), _silent(real)
     best = [max(auc(known[:, j], one.views[:, j]) for one in planted.values()) for j in range(known.shape[1])]
-    return [j for j, value in enumerate(best) if value >= TELLS] or [int(np.argmax(best))]
+    return [j for j, value in enumerate(best) if silent[j] or value >= TELLS] or [int(np.argmax(best))]
+
+
+def _silent(real: Measured) -> NDArray[np.bool_]:
+    """The views that most real samples have at their least: they count what should not be."""
+    out: NDArray[np.bool_] = (real.views == real.views.min(0)).mean(0) > ALIKE
+    return out
 
 
 def judged(scorer: Scorer, path: Path, progress: Progress) -> tuple[int, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """How odd a picture looks to a model: doubted by D, and far from real pictures in the eyes of a network of photographs.
 
-Why these views: docs/images.md has what each sees of planted counterfeits."""
+What each view sees: docs/images.md, and the result of every job."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How odd a row looks to a table's model: unlikely, unlike in what goes together, doubted by D, far from real rows.
+"""How odd a row looks to a table's model: unlikely, unlike in what goes together, against its rules, doubted, far off.
 
-Why these views: docs/decisions/0008-scores.md has what each sees of planted counterfeits."""
+What each view sees of planted counterfeits: docs/LOG.md, and the result of every job."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ from workers.modalities.table.neighbours import Neighbours
 from workers.modalities.table.rows import read_rows
 from workers.modalities.table.sampler import TableSampler, generator_file
 
-VIEWS = ("likelihood", "relations", "discriminator", "distance")
+VIEWS = ("likelihood", "relations", "impossible", "discriminator", "distance")
 CALIBRATED, PLANTED = 5_000, 2_000  # rows that stand for real ones; counterfeits of each kind
-PENALTY = math.log(1_000)  # nats for a value that the model never saw, or a rule that is broken: a chance in a thousand
 SURE = 0.99  # share of training rows in which a found rule must hold for its breach to count
 PIECE, PIECE_CELLS = 8_192, 1 << 23  # rows measured at a time, and numbers in a hidden layer
 SMOOTH = 0.5  # rows that each level is given beforehand when levels are counted
@@ -56,10 +55,10 @@ class TableViews:
         if not table.num_rows:
             return Measured(np.zeros((0, len(VIEWS))), np.zeros(0))
         codes = self.codec.encode(table, rng)
-        odd = PENALTY * (unseen(table, self.codec.columns) + self._broken(table, codes, rng))
+        impossible = unseen(table, self.codec.columns) + self._broken(table, codes, rng)
         unlikely, alone, doubt = self._networks(torch.from_numpy(np.ascontiguousarray(codes)).to(self.device))
         distance = self.near.distance(metrics.arrays(table, self.codec.columns))
-        return Measured(np.stack([unlikely + odd, unlikely - alone + odd, doubt, distance], 1), distance)
+        return Measured(np.stack([unlikely, unlikely - alone, impossible, doubt, distance], 1), distance)
 
     @torch.no_grad()
     def _networks(self, codes: Tensor) -> tuple[Floats, Floats, Floats]:
