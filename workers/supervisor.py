@@ -23,7 +23,7 @@ from workers.scratch import clean
 
 SAMPLED = (JobKind.GENERATE, JobKind.PREVIEW)
 FOLLOWED = (JobKind.GENERATE, JobKind.TRAIN)  # by more units of the same job, perhaps
-PREVIEW_LOOK_SECONDS = 0.3
+PREVIEW_LOOK_SECONDS = 0.04  # a short query, and only while all slots are taken: somebody waits for a picture
 SAME_JOB_SECONDS = 10.0  # a slot goes on with the units of one job for so long without hearing the doorbell again
 log = structlog.get_logger()
 

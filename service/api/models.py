@@ -16,7 +16,8 @@ from service.errors import InUse, ModelNotReady, NotFound, Unavailable
 from service.usecases import models, previews
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.01, 0.1  # at first, when samples of a warm model come; and later
+SOON_SECONDS = 0.5
 
 SAMPLES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -91,11 +92,12 @@ async def get_samples(
     seed: Annotated[int | None, Query(ge=0, lt=2**63, description="Without it, others each time.")] = None,
 ) -> Response:
     asked = await to_thread.run_sync(previews.ask, parts, who.project_id, id, count, seed)
-    end = monotonic() + parts.settings.preview_seconds
+    begun = monotonic()
+    end = begun + parts.settings.preview_seconds
     while (body := await to_thread.run_sync(previews.look, parts, who.project_id, asked)) is None:
         if monotonic() > end:
             await to_thread.run_sync(previews.give_up, parts, who.project_id, asked)
             raise Unavailable("No worker was free to draw samples in time; try again soon.")
-        await anyio.sleep(LOOK_SECONDS)
+        await anyio.sleep(LOOK_SECONDS[monotonic() > begun + SOON_SECONDS])
     headers = {"Cache-Control": "no-store", "X-Seed": str(asked.seed)}
     return Response(body, media_type=asked.media_type, headers=headers)
