@@ -2,7 +2,7 @@
 
 from mintage.client import Mintage
 from mintage.errors import ApiError, DownloadFailed, JobFailed, MintageError, NoServer, ServerUnreachable
-from mintage.results import Dataset, Event, Job, MetricPoint, Model, Output, OutputFile, Progress
+from mintage.results import Dataset, Event, Frame, Job, MetricPoint, Model, Output, OutputFile, Progress
 
 __version__ = "0.1.0"
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Dataset",
     "DownloadFailed",
     "Event",
+    "Frame",
     "Job",
     "JobFailed",
     "MetricPoint",

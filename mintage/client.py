@@ -11,10 +11,11 @@ from urllib.parse import quote
 
 from mintage import address
 from mintage.errors import JobFailed, WaitTimedOut
-from mintage.results import Dataset, Event, Job, MetricPoint, Model, Output
+from mintage.results import Dataset, Event, Frame, Job, MetricPoint, Model, Output
 from mintage.transport import Transport
 
 Points = list[MetricPoint]  # outside the classes, whose own `list` would hide the type
+Frames = list[Frame]
 Rows = list[dict[str, Any]]
 
 
@@ -225,6 +226,14 @@ class Jobs:
     def latest_metrics(self, job: str | Job) -> dict[str, float]:
         points = self.metrics(job)
         return points[-1].values if points else {}
+
+    def film(self, job: str | Job) -> Frames:
+        """Pictures of a training's samples from the same noise, in order of steps; empty where samples are rows."""
+        return [Frame.read(item) for item in self._client.transport.get(f"/v1/jobs/{_id(job)}/film")["data"]]
+
+    def frame(self, job: str | Job, step: int) -> bytes:
+        """One picture of the film, as a PNG."""
+        return self._client.transport.read(f"/v1/jobs/{_id(job)}/film/{step}").content
 
     def output(self, job: str | Job) -> Output:
         return Output.of(self._client.transport.get(f"/v1/jobs/{_id(job)}/output"))

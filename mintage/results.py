@@ -63,6 +63,14 @@ class MetricPoint(Value):
 
 
 @dataclass(frozen=True)
+class Frame(Value):
+    """A picture of a training's samples at one step; `url` works for a while."""
+
+    step: int = 0
+    url: str = ""
+
+
+@dataclass(frozen=True)
 class OutputFile(Value):
     name: str = ""
     bytes: int = 0
@@ -193,6 +201,10 @@ class Job(Value):
     def latest_metrics(self) -> dict[str, float]:
         """The newest values of the training curves; empty before the first."""
         return self._client.jobs.latest_metrics(self.id)
+
+    def film(self) -> list[Frame]:
+        """Pictures of samples from the same noise at several steps of a training so far; none of a table's."""
+        return self._client.jobs.film(self.id)
 
     def output(self) -> Output:
         """The manifest of a finished generation. Raises ApiError with code job_not_succeeded before that."""

@@ -207,6 +207,21 @@ class MetricsView(View):
     data: list[MetricPoint]
 
 
+class Frame(View):
+    step: int
+    url: str = Field(description="Of a PNG; anyone who has it can download the picture until it expires.")
+
+
+class FilmView(View):
+    """Samples of a training from the same noise at several steps, in order of steps."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"data": [{"step": 400, "url": "https://s3.example/mintage/..."}]}}
+    )
+
+    data: list[Frame]
+
+
 class OutputFile(View):
     name: str
     key: str

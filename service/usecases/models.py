@@ -12,7 +12,7 @@ from service.domain.states import ENDED, ModelStatus
 from service.domain.views import ModelFile, ModelView, Page, moment
 from service.errors import InUse, ModelNotReady
 from service.storage.objects import Missing
-from service.usecases import moves
+from service.usecases import moves, payloads
 from service.usecases.jobs import refuse_unless_ready
 
 
@@ -61,6 +61,7 @@ def delete(context: Context, project_id: str, id: str) -> None:
         if scope.exists(Job, Job.model_id == id, Job.state.not_in(ENDED)):
             raise InUse("A job that has not ended uses this model; cancel the job or wait for it.")
         moves.trash(session, f"projects/{project_id}/models/{id}/")
+        moves.trash(session, payloads.film_prefix(project_id, row.job_id))
         session.delete(row)
 
 

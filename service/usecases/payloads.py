@@ -49,6 +49,11 @@ def checkpoints_prefix(job: Job) -> str:
     return f"projects/{job.project_id}/jobs/{job.id}/checkpoints/"
 
 
+def film_prefix(project_id: str, job_id: str) -> str:
+    """Where a training puts the pictures of its film; the attempt is a part of their names."""
+    return f"projects/{project_id}/jobs/{job_id}/film/"
+
+
 def written_prefix(job: Job) -> str:
     """Where an augmentation notes which of its files are written."""
     return f"projects/{job.project_id}/jobs/{job.id}/written/"
@@ -78,6 +83,7 @@ def _train(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
         "config": job.spec["config"],
         "model_id": model.id,
         "prefix": model_prefix(job, unit.attempt),
+        "film_prefix": film_prefix(job.project_id, job.id),
         "checkpoint_prefix": checkpoints_prefix(job),
         "checkpoint": checkpoint.get("key"),
         "checkpoint_before": checkpoint.get("before"),  # in case that one is torn

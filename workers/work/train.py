@@ -13,6 +13,7 @@ from workers.engine.checkpoints import Unusable
 from workers.engine.trainer import Progress, Trainer
 from workers.modalities import Dataset, Part, Stop, Training, modality
 from workers.work.bench import STORAGE_ERRORS, Bench
+from workers.work.film import Film
 from workers.work.line import GRACE
 from workers.work.preparing import Clock, Preparation
 
@@ -30,9 +31,10 @@ def train(payload: dict[str, Any], attempt: int, bench: Bench) -> dict[str, Any]
         dataset = download(payload["dataset"], bench, folder)
         preparation = Preparation(bench.line, clock, resumed=bool(payload["checkpoint"]))
         training = modality(payload["modality"]).training(dataset, config, bench.torch_device(), preparation)
-        with Checkpoints(payload, attempt, bench, folder, clock) as checkpoints:
+        film = Film(payload["film_prefix"], attempt, bench)
+        with film, Checkpoints(payload, attempt, bench, folder, clock) as checkpoints:
             checkpoints.resume(training.trainer)
-            Run(training, checkpoints, bench, preparation).go()
+            Run(training, checkpoints, film, bench, preparation).go()
             checkpoints.save(training.trainer, wait=True)  # so that a lost export does not cost the last steps
         bench.line.check()
         bench.line.grace = GRACE
@@ -41,6 +43,7 @@ def train(payload: dict[str, Any], attempt: int, bench: Bench) -> dict[str, Any]
         at = {"step": training.trainer.step, "steps": training.trainer.steps}
         bench.line.far(1.0, stage="reporting", **at, eta_seconds=None)
         report = training.export(model)
+        film.keep(model / "film.webp")
         for sentence in report.get("warnings", ()):
             bench.line.event(sentence, "warning")
         files = upload(model, payload["prefix"], bench)
@@ -132,8 +135,10 @@ class Checkpoints:
 class Run:
     """The steps, and what is said about them."""
 
-    def __init__(self, training: Training, checkpoints: Checkpoints, bench: Bench, preparation: Preparation) -> None:
-        self.training, self.checkpoints, self.line = training, checkpoints, bench.line
+    def __init__(
+        self, training: Training, checkpoints: Checkpoints, film: Film, bench: Bench, preparation: Preparation
+    ) -> None:
+        self.training, self.checkpoints, self.film, self.line = training, checkpoints, film, bench.line
         self.clock, self._before, self._guess = preparation.clock, preparation.fraction, preparation.eta
         self.steps = training.trainer.steps
         self._stamp, self._pace, self._told = time.monotonic(), 0.0, 0.0
@@ -169,6 +174,8 @@ class Run:
         if progress.step // stride > self._evaluated:
             self._evaluated = progress.step // stride
             values |= {name: value for name, value in self.training.evaluate().items() if isfinite(value)}
+            if (picture := self.training.picture()) is not None:
+                self.film.add(progress.step, picture)
         elif time.monotonic() - self._told < METRICS_SECONDS:
             return
         if values:

@@ -36,12 +36,15 @@ class Folder:
         with path.open("rb") as file:
             return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
-    def put(self, key: str, body: bytes) -> None:
+    def get(self, key: str) -> bytes:
+        return (self.root / key).read_bytes()
+
+    def put(self, key: str, body: bytes, content_type: str = "") -> None:
         (self.root / key).parent.mkdir(parents=True, exist_ok=True)
         (self.root / key).write_bytes(body)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        return (prefix + path.name for path in sorted((self.root / prefix).iterdir()))
+        return (prefix + path.name for path in sorted((self.root / prefix).glob("*")))
 
 
 def bench(root: Path, device: str = "cpu") -> Bench:
@@ -71,6 +74,7 @@ def train(root: Path, config: dict[str, Any], device: str = "cpu", kind: str = "
 
     dataset = json.loads((root / "dataset.json").read_text())
     keys = {"prefix": MODEL, "checkpoint_prefix": "checkpoints/", "checkpoint": None, "checkpoint_before": None}
+    keys |= {"film_prefix": "film/"}
     payload = {"modality": kind, "dataset": dataset, "config": config, "model_id": "mdl_bench", "spent_seconds": 0}
     return work(payload | keys, 1, bench(root, device))
 

@@ -86,3 +86,17 @@ def test_a_training_outlives_a_checkpoint_that_could_not_be_stored(yard: Yard, g
     said = yard.messages(job_id)
     failed = next(i for i, message in enumerate(said) if "could not be stored" in message)
     assert any("Checkpoint at step" in message for message in said[failed:])
+
+
+def test_a_training_outlives_a_picture_that_could_not_be_stored(yard: Yard, gate: Gate) -> None:
+    yard.worker()
+    job_id = yard.train(steps=300, pause=0.02, draws=True)
+    yard.until(lambda: yard.unit(job_id).checkpoint)
+    gate.full = True
+    yard.until(lambda: any("picture of the film" in message for message in yard.messages(job_id)))
+    gate.full = False
+    job = yard.wait(job_id)
+    assert job.state == State.SUCCEEDED, job.error
+    assert yard.unit(job_id).attempt == 1
+    frames = list(yard.context.storage.keys(f"projects/{yard.project}/jobs/{job_id}/film/"))
+    assert 0 < len(frames) < 5

@@ -12,6 +12,7 @@ class TinyConfig(TrainConfig):
     die_at: int | None = Field(None, description="The step at which every attempt kills its process.")
     memory_error_at: int | None = Field(None, description="The step at which memory runs out.")
     odd: bool = Field(False, description="Evaluate to a number of a name that PostgreSQL does not store.")
+    draws: bool = Field(False, description="Has pictures of its samples.")
     nan: bool = Field(False, description="Train on what is not a number.")
 
 
