@@ -14,6 +14,7 @@ from PIL import Image
 
 from service.errors import InvalidRequest
 from workers.modalities import Dataset, Stop
+from workers.modalities.images.metrics import reduced
 from workers.modalities.images.modality import MODALITY, ImageSampler
 from workers.modalities.images.spec import ImageConfig, label_condition
 from workers.modalities.images.training import ImageTraining
@@ -113,8 +114,22 @@ def test_its_report_says_what_was_used_and_holds_the_ceilings(model: Path) -> No
     assert report["verdict"].endswith(".")
     assert {path.name for path in model.iterdir()} == {
         "generator.safetensors", "discriminator.safetensors", "codec.json", "config.json", "report.json", "samples.png",
-        "neighbours.png",
+        "neighbours.png", "directions.safetensors",
     }  # fmt: skip
+
+
+def test_a_direction_fitted_to_a_class_makes_pictures_look_more_like_it(
+    model: Path, trained: ImageTraining, tmp_path: Path
+) -> None:
+    sampler, reader = MODALITY.sampler(model, "cpu"), trained.judging.reader
+    index, shares = (sampler.codec.classes or []).index("level"), []
+    assert reader is not None
+    for strength in (-3.0, 0.0, 3.0):
+        tools = sampler.tools({"edit": {"looks": "level", "strength": strength}}, {})
+        pictures = sampler.codec.encode(sampler.chunk(0, 200, 5, None, tools)[0])
+        with torch.no_grad():
+            shares.append(float(torch.log_softmax(reader(reduced(pictures)), 1)[:, index].mean()))
+    assert shares[0] < shares[1] < shares[2]
 
 
 def test_a_run_that_was_killed_and_resumed_ends_in_the_same_weights(bars: Dataset, tmp_path: Path) -> None:

@@ -167,6 +167,11 @@ class Judging:
     def _watched(self) -> Lot:
         return self.real.first(self.most(WATCHED))
 
+    @property
+    def reader(self) -> metrics.Classifier | None:
+        """Tells the data's own classes apart, in pictures reduced by metrics.reduced."""
+        return self._classifier
+
     @cached_property
     def _classifier(self) -> metrics.Classifier | None:
         """None where there are no classes to tell apart."""

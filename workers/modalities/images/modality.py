@@ -55,11 +55,9 @@ class ImageSampler:
             raise InvalidRequest(f"Pictures are written as {' or '.join(FORMATS)}, not as '{format}'.")
         if start % CHUNK:
             raise ValueError(f"start must be a multiple of {CHUNK}")
-        label = None
-        if "label" in conditions and self.codec.classes is not None:
-            label = label_condition(self.codec.classes, conditions["label"])
-        wish = ImageGenerateOptions.model_validate(options or {})
-        tools = Tools(self.generator, self.codec, self.fitted, wish, lambda one: self._first(one, label))
+        label = self._condition(conditions)
+        tools = self.tools(options or {}, conditions)
+        wish = tools.options
         if given is not None:
             found = given_pictures.projected(
                 given, start, count, seed, self._among(label), self._projector(), tools, progress
@@ -69,6 +67,15 @@ class ImageSampler:
             self._write(path, format, wish, self._samples(start, count, seed, label, progress, tools), tools, count)
         progress(count, count)
         return count
+
+    def tools(self, options: Json, conditions: Json) -> Tools:
+        """The latent tools of a generation. Raises Rejected."""
+        wish, label = ImageGenerateOptions.model_validate(options), self._condition(conditions)
+        return Tools(self.generator, self.codec, self.fitted, wish, lambda one: self._first(one, label))
+
+    def _condition(self, conditions: Json) -> Condition | None:
+        asked = "label" in conditions and self.codec.classes is not None
+        return label_condition(self.codec.classes or [], conditions["label"]) if asked else None
 
     def _write(
         self, path: Path, format: str, wish: ImageGenerateOptions, samples: Samples, tools: Tools, count: int

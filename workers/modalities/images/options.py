@@ -53,7 +53,7 @@ class Mix(Part):
 
     coarse: Seed | None = Field(None, description="The first sample of this seed; the job's own samples if absent.")
     fine: Seed | None = Field(None, description="Likewise.")
-    split: int = Field(16, ge=1, lt=LATENT, description="How many of the strongest directions are coarse.")
+    split: int = Field(4, ge=1, lt=LATENT, description="How many of the strongest directions are coarse.")
 
     @model_validator(mode="after")
     def _has_a_seed(self) -> Self:
