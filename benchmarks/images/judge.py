@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from benchmarks.images.sets import Pictures
 from workers.metrics import distances, effnet
 
-EPOCHS, BATCH, NEIGHBOURS, SIDE = 10, 64, 5, 32
+EPOCHS, BATCH, RATE, NEIGHBOURS, SIDE = 10, 32, 2e-3, 5, 32
 
 
 class Reader(nn.Module):
@@ -46,12 +46,12 @@ def taught(pictures: Pictures, seed: int = 0) -> Reader:
     torch.manual_seed(seed)
     x, labels = tensors(pictures.pixels), torch.from_numpy(pictures.labels)
     network = Reader(x.shape[1], (x.shape[2], x.shape[3]), len(pictures.classes))
-    optimiser, steps = torch.optim.Adam(network.parameters(), 1e-3), EPOCHS * (len(x) // BATCH)
+    optimiser, steps = torch.optim.Adam(network.parameters(), RATE), EPOCHS * (len(x) // BATCH)
     for step in range(steps):
         at = step % (len(x) // BATCH)
         if at == 0:
             order = torch.randperm(len(x))
-        optimiser.param_groups[0]["lr"] = 1e-3 * min(1.0, (step + 1) / 20) * (1 - step / steps)
+        optimiser.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / 20) * (1 - step / steps)
         rows = order[at * BATCH : (at + 1) * BATCH]
         loss = F.cross_entropy(network(x[rows]), labels[rows])
         optimiser.zero_grad()
