@@ -161,6 +161,11 @@ class Run:
                 break
             if self.checkpoints.due():
                 self.checkpoints.save(trainer)
+        self._picture(trainer.step)  # the film ends with the average that is kept
+
+    def _picture(self, step: int) -> None:
+        if (picture := self.training.picture()) is not None:
+            self.film.add(step, picture)
 
     def _stop(self, trainer: Trainer) -> None:
         if self.line.asked == "drain":
@@ -174,8 +179,7 @@ class Run:
         if progress.step // stride > self._evaluated:
             self._evaluated = progress.step // stride
             values |= {name: value for name, value in self.training.evaluate().items() if isfinite(value)}
-            if (picture := self.training.picture()) is not None:
-                self.film.add(progress.step, picture)
+            self._picture(progress.step)
         elif time.monotonic() - self._told < METRICS_SECONDS:
             return
         if values:

@@ -58,20 +58,21 @@ def test_frames_arrive_while_a_training_runs_and_stay_beside_its_model(yard: Yar
 
 def test_a_film_is_its_own_projects_and_goes_with_its_model(yard: Yard, api: Api) -> None:
     yard.worker()
-    job = yard.wait(yard.train(steps=10, draws=True))
+    job = yard.wait(yard.train(steps=11, draws=True))
     path = f"/v1/jobs/{job.id}/film"
-    answer = api.http.get(f"{path}/10")
+    assert [frame["step"] for frame in frames(api, job.id)] == [2, 4, 6, 8, 10, 11], "the last is of the model itself"
+    answer = api.http.get(f"{path}/11")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     stranger = api.stranger()
-    for hidden in (path, f"{path}/10"):
+    for hidden in (path, f"{path}/11"):
         refused(stranger.get(hidden), 404, "not_found")
         refused(api.client(None).get(hidden), 401, "unauthenticated")
-    refused(api.http.get(f"{path}/11"), 404, "not_found")
+    refused(api.http.get(f"{path}/9"), 404, "not_found")
     refused(api.http.get(f"{path}/last"), 422, "invalid_request")
     assert api.http.delete(f"/v1/models/{job.model_id}").status_code == 204
     with yard.context.database.read() as session:
         doomed = list(session.scalars(select(Trash.prefix)))
-    assert any(f"projects/{yard.project}/jobs/{job.id}/film/10-a1.png".startswith(prefix) for prefix in doomed)
+    assert any(f"projects/{yard.project}/jobs/{job.id}/film/11-a1.png".startswith(prefix) for prefix in doomed)
 
 
 def test_a_training_without_pictures_has_an_empty_film(yard: Yard, api: Api) -> None:
