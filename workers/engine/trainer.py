@@ -248,9 +248,10 @@ class Trainer:
     def _one_step(self, report: bool) -> dict[str, Tensor]:
         gamma = self._schedule()
         batch, fake = self._pair()
+        held = self._held_out() if self.step % EVERY == 0 else None  # by the same D: each step moves all scores alike
         metrics, score_real, score_fake = self._discriminator_step(batch, fake.detach(), gamma)
-        if self.overfit is not None and self.step % EVERY == 0:
-            self._look(self.overfit, score_real, score_fake)
+        if self.overfit is not None and held is not None:
+            self.overfit.see(score_real, held, score_fake)
         if not self.settings.share_fakes:
             batch, fake = self._pair()
             with torch.no_grad():
@@ -271,9 +272,12 @@ class Trainer:
         return scores
 
     @torch.no_grad()
-    def _look(self, overfit: Overfit, real: Tensor, fake: Tensor) -> None:
-        held = overfit.draw(self.settings.batch, self.rng).to(self.device)
-        overfit.see(real, self._judge(held.real, held.condition), fake)
+    def _held_out(self) -> Tensor | None:
+        """Scores of held-out samples, where some are."""
+        if self.overfit is None:
+            return None
+        held = self.overfit.draw(self.settings.batch, self.rng).to(self.device)
+        return self._judge(held.real, held.condition)
 
     def _augmented(self, x: Tensor) -> Tensor:
         return x if self.augment is None or not self.augmented else self.augment(x, self.augmented, self.rng)

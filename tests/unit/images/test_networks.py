@@ -7,7 +7,7 @@ from workers.engine.losses import exact_penalty
 from workers.modalities.images import presets
 from workers.modalities.images.augment import augmentation
 from workers.modalities.images.codec import Codec
-from workers.modalities.images.networks import Architecture, Discriminator, Generator
+from workers.modalities.images.networks import LEAK, Architecture, Discriminator, Generator, _reachable_tanh
 from workers.modalities.images.spec import ImageConfig
 
 
@@ -121,3 +121,12 @@ def test_no_colour_is_painted_where_there_is_nothing_to_see() -> None:
     with torch.no_grad():
         colour, alpha = generator(generator.latent(8, torch.Generator().manual_seed(0)), None).split([3, 1], 1)
     assert bool((colour <= alpha + 1e-6).all())
+
+
+def test_a_generator_that_painted_all_black_can_come_back() -> None:
+    """The gradient towards the middle stays where tanh is flat; the one away from it does not grow."""
+    x = torch.tensor([-30.0, -30.0, 30.0, 0.3], requires_grad=True)
+    y = _reachable_tanh(x)
+    torch.testing.assert_close(y.detach(), torch.tanh(x.detach()))
+    (slope,) = torch.autograd.grad(y, x, torch.tensor([-1.0, 1.0, 1.0, 1.0]))
+    assert slope.tolist() == pytest.approx([-LEAK, 0.0, LEAK, 1 - float(torch.tanh(torch.tensor(0.3))) ** 2])

@@ -6,9 +6,11 @@ and projection on the class. The blocks end at half the resolution, which halves
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from workers.engine.blocks import EXPANSION, GROUP_WIDTH, SLOPE, Space, Stage, change, reset
@@ -16,6 +18,7 @@ from workers.engine.blocks import EXPANSION, GROUP_WIDTH, SLOPE, Space, Stage, c
 LATENT = 64
 EMBEDDING = 64
 LOUDNESS, QUIETEST = 0.3, 0.05  # of class embeddings: over the classes' square root, at least; the noise has 1
+LEAK = 0.05
 CANVAS = 16  # channels at full resolution, where all is dear
 SPACE = Space(2)
 SMALLEST = 8  # a side of this many pixels or more is halved once more
@@ -122,8 +125,31 @@ class Generator(nn.Module):
         x = SPACE.larger(self.spread(x), self.form.stride)
         x = self.paint(F.leaky_relu(x, SLOPE))
         # tanh: real pictures saturate (white paper, black background), and D tells any other value at a glance.
-        x = torch.tanh(x[:, :, : self.form.height, : self.form.width])
+        x = _reachable_tanh(x[:, :, : self.form.height, : self.form.width])
         return _premultiplied(x) if self.form.alpha else x
+
+
+class _ReachableTanh(torch.autograd.Function):
+    """tanh, but where it is flat the gradient towards its middle keeps LEAK of its size: a generator that painted all
+    black in its first steps could never come back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = torch.tanh(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        slope = 1.0 - y.square()
+        return gradient * torch.where(gradient * y > 0, slope.clamp_min(LEAK), slope)
+
+
+def _reachable_tanh(x: Tensor) -> Tensor:
+    y: Tensor = _ReachableTanh.apply(x)  # type: ignore[no-untyped-call]
+    return y
 
 
 def _premultiplied(x: Tensor) -> Tensor:
