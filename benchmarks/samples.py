@@ -1,5 +1,5 @@
-"""How long a fresh picture of samples takes, of a warm model of 64 pixels, while nothing else is done and while the worker
-trains.
+"""How long a fresh picture of samples takes, of a warm model of 64 pixels, while nothing else is done and while the
+worker trains.
 
     python -m benchmarks.samples [--zip pictures.zip] [--refreshes 100] [--count 16]"""
 

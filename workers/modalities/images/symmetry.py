@@ -1,7 +1,7 @@
 """What may be done to pictures without anybody noticing: mirrored ones teach more where left and right look alike.
 
-A small network tries to tell mirrored pictures from the others. Faces and landscapes leave it guessing; digits, text and
-cars on the right of the road do not."""
+A small network tries to tell mirrored pictures from the others. Faces and landscapes leave it guessing; digits, text
+and cars on the right of the road do not."""
 
 from __future__ import annotations
 
