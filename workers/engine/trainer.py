@@ -51,6 +51,7 @@ class Settings:
     augmented: float = 0.0  # share of the samples that is augmented, at first or for good
     report_every: int = 10
     judge_every: int = 0  # steps between two judgements of the averaged generator by held-out samples; 0: never
+    judge_from: float = 0.0  # share of the steps before which nothing is judged: what is best by then is best by luck
     patience: int = 0  # judgements without progress after which adversarial training ends; 0: it goes on to its end
 
 
@@ -189,7 +190,8 @@ class Trainer:
         """Score the averaged generator when it is time, keep it if it is the best; a warm start may end by it."""
         every = warm.settings.judge_every if warm else self.settings.judge_every
         last = self.step >= (warm.round_ends if warm else self.steps)
-        if self.judge is None or not every or not (last or self.step % every == 0):
+        early = not warm and self.step - self._warm_steps < self.settings.judge_from * self.settings.steps
+        if self.judge is None or not every or early or not (last or self.step % every == 0):
             if warm and last:
                 warm.over = True
             return {}

@@ -39,7 +39,7 @@ ON_CUDA: dict[Preset, Effort] = {
 ON_CPU_SECONDS, ON_CUDA_SECONDS = 2.5e-10, 2e-12  # per multiplication of a forward pass; the latter is a guess
 GAMMAS = ((32, 0.5), (64, 2.0), (128, 20.0), (256, 150.0), (512, 600.0))  # by side
 BLIND = 0.3  # share of pictures augmented where none are held out: these are few, and D would learn them by heart
-JUDGEMENTS, PATIENCE = 12, 6  # by held-out pictures in a run, and without progress until it ends
+JUDGEMENTS, JUDGED_FROM = 12, 0.5  # in a whole run; those before that share of it are left out
 
 
 def architecture(codec: Codec, config: ImageConfig, device: str) -> Architecture:
@@ -85,7 +85,7 @@ def settings(form: Architecture, config: ImageConfig, device: str, held_out: boo
         penalty_every=4,
         augmented=0.0 if held_out else BLIND,
         judge_every=max(1, int(steps) // JUDGEMENTS),
-        patience=PATIENCE,
+        judge_from=JUDGED_FROM,
     )
 
 
