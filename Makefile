@@ -25,7 +25,7 @@ env: ## write .env, with fresh random secrets, for docker compose
 demo: setup ## the whole road on real data: upload, train, generate 10,000 rows, download (about a minute)
 	$(BIN)/mintage demo
 
-demo-images: setup ## the same for images: handwritten digits of the label asked for (about 3 minutes)
+demo-images: setup ## the same for images: handwritten digits of the label asked for (some minutes)
 	$(BIN)/mintage demo images
 
 check: setup ## format, lint, types, import map, chart, and the tests of docs and settings
