@@ -58,6 +58,7 @@ def test_rows_that_were_mixed_up_are_told_from_real_ones(mint: Mint, told: dict[
     assert manifest["scored"]["verdict"] == told["verdict"]
 
 
+@pytest.mark.usefixtures("told")  # which writes the rows
 def test_what_was_found_is_shown_and_columns_that_are_missing_are_named(mint: Mint, model: str) -> None:
     shown = mint.run("score", model, "rows.parquet", "--out", "again")
     assert "random values" in shown.stdout
