@@ -52,7 +52,6 @@ class Settings:
     report_every: int = 10
     judge_every: int = 0  # steps between two judgements of the averaged generator by held-out samples; 0: never
     judge_from: float = 0.0  # share of the steps before which nothing is judged: what is best by then is best by luck
-    patience: int = 0  # judgements without progress after which adversarial training ends; 0: it goes on to its end
 
 
 @dataclass(frozen=True)
@@ -125,13 +124,6 @@ class Trainer:
         return self.warm_start.steps if self.warm_start is not None else 0
 
     @property
-    def _stale(self) -> bool:
-        """Whether held-out samples have found nothing better for too long."""
-        s = self.settings
-        waited = self.step - max(self.best.step, self._warm_steps)
-        return bool(s.patience and self.best.tensors and not self._warm and waited >= s.patience * s.judge_every)
-
-    @property
     def _warm(self) -> WarmStart | None:
         """The warm start, as long as it is not over."""
         return None if self.warm_start is None or self.warm_start.over else self.warm_start
@@ -150,7 +142,7 @@ class Trainer:
 
     def _run(self) -> Iterator[Progress]:
         self.guard.keep(self)
-        while self.step < self.steps and not self._stale:
+        while self.step < self.steps:
             report = (self.step + 1) % self.settings.report_every == 0 or self.step + 1 == self.steps
             warm = self._warm
             begin = warm.round_begins if warm else self._warm_steps

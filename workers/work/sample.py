@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
@@ -13,7 +14,7 @@ from workers.modalities import Given, Sampler, modality
 from workers.work.bench import Bench
 
 DISCRIMINATOR = "discriminator.safetensors"
-UNUSED = (DISCRIMINATOR, "report.json", "report.html")  # of a model's files, by whoever samples
+FOR_PEOPLE = ("report.json", "report.html", "neighbours.png", "film.webp")  # of a model's files, beside samples.*
 
 
 class Samplers:
@@ -32,7 +33,7 @@ class Samplers:
             folder = bench.scratch / "model"
             rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            download(bench, prefix, folder)
+            download(bench, prefix, folder, without=(DISCRIMINATOR,))
             self._sampler = modality(payload["modality"]).sampler(folder, bench.torch_device())
             self._prefix = prefix
             bench.line.event(f"The model was loaded in {time.monotonic() - start:.1f} s.")
@@ -59,13 +60,14 @@ class Samplers:
         return Given(path, wanted["options"], wanted["copies"])
 
 
-def download(bench: Bench, prefix: str, folder: Path) -> None:
+def download(bench: Bench, prefix: str, folder: Path, without: Collection[str] = ()) -> None:
+    """A model's files that it takes to draw, or to judge. Raises Rejected."""
     keys = list(bench.store.keys(prefix))
     if not keys:
         raise Rejected("gone", "The model's files are not there any more.")
     for key in keys:
         name = PurePosixPath(key).name
-        if name not in UNUSED and not name.startswith("samples."):
+        if name not in (*FOR_PEOPLE, *without) and not name.startswith("samples."):
             bench.store.get_file(key, folder / name)
 
 

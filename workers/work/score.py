@@ -7,10 +7,9 @@ from service.errors import Rejected
 from service.storage.objects import Missing
 from workers.modalities import Dataset
 from workers.modalities.scoring import Upload, judged, scoring
+from workers.work import sample
 from workers.work.bench import Bench
 from workers.work.train import download
-
-UNUSED = ("report.json", "report.html")  # of a model's files, by whoever scores
 
 
 def score(payload: dict[str, Any], bench: Bench) -> dict[str, Any]:
@@ -19,7 +18,7 @@ def score(payload: dict[str, Any], bench: Bench) -> dict[str, Any]:
         model, parts = folder / "model", folder / "parts"
         model.mkdir()
         parts.mkdir()
-        _download_model(payload["model"]["prefix"], bench, model)
+        sample.download(bench, payload["model"]["prefix"], model)
         reference = _reference(payload["reference"], bench, parts)
         source = payload["source"]
         upload = Upload(folder / "upload", source["options"], source["rows"], source["schema"])
@@ -35,16 +34,6 @@ def score(payload: dict[str, Any], bench: Bench) -> dict[str, Any]:
     for sentence in told["warnings"]:
         bench.line.event(sentence, "warning")
     return {"files": [{"key": payload["key"], "rows": rows, "bytes": size, "sha256": sha256}], "told": told}
-
-
-def _download_model(prefix: str, bench: Bench, folder: Path) -> None:
-    keys = list(bench.store.keys(prefix))
-    if not keys:
-        raise Rejected("gone", "The model's files are not there any more.")
-    for key in keys:
-        name = PurePosixPath(key).name
-        if name not in UNUSED and not name.startswith("samples."):
-            bench.store.get_file(key, folder / name)
 
 
 def _reference(dataset: dict[str, Any] | None, bench: Bench, folder: Path) -> Dataset | None:

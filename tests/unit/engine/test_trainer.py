@@ -320,14 +320,6 @@ def test_a_run_that_watches_for_overfitting_resumes_bit_for_bit(tmp_path: Path) 
     assert second.augmented == whole.augmented
 
 
-def test_a_run_that_gets_no_better_ends_early_with_the_best() -> None:
-    scores = iter([0.5, 0.4, 0.3, *[0.9] * 100])
-    settings = replace(SETTINGS, steps=400, judge_every=10, patience=5)
-    run = Trainer(Line(), Critic(), draw, settings, seed=0, judge=lambda network, warm: next(scores))
-    finish(run)
-    assert (run.step, run.best.step) == (80, 30)
-
-
 def test_nothing_is_kept_of_the_part_that_is_not_judged() -> None:
     scores = iter([0.5, 0.4, 0.6, 0.7])
     settings = replace(SETTINGS, steps=80, judge_every=10, judge_from=0.6)

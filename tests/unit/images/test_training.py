@@ -3,7 +3,6 @@
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,6 @@ from workers.modalities.images.spec import ImageConfig, label_condition
 from workers.modalities.images.training import ImageTraining
 
 from .helpers import encoded, ingested, noise, on, zipped
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def config(**fields: Any) -> ImageConfig:

@@ -328,9 +328,3 @@ def opened(path: Path, limits: Limits) -> Iterator[Iterator[Entry]]:
         yield (
             _zip_entries(file, size, limits) if found == "zip" else _tar_entries(file, found == "tar.gz", size, limits)
         )
-
-
-def entries(path: Path, limits: Limits) -> Iterator[Entry]:
-    """The files of an archive, for those who look at one after the other. Raises Rejected."""
-    with opened(path, limits) as found:
-        yield from found

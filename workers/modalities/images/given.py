@@ -16,10 +16,12 @@ from service.errors import Rejected
 from workers.modalities import Given, Progress
 from workers.modalities.images import archive, pictures
 from workers.modalities.images.codec import Codec
+from workers.modalities.images.files import source_of
 from workers.modalities.images.frames import sheet
 from workers.modalities.images.options import PROJECTED
 from workers.modalities.images.outputs import entry
 from workers.modalities.images.projection import Projector
+from workers.modalities.images.sources import Found
 from workers.modalities.images.spec import ImageOptions
 from workers.modalities.images.tools import Tools
 
@@ -38,9 +40,9 @@ class Made:
 def opened(given: Given, codec: Codec) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """(name, pixels) of each picture that can be read, fitted to the model's size, in the upload's order."""
     fit = ImageOptions.model_validate(given.options).fit
-    for file in archive.entries(given.path, archive.Limits()):
+    for item in source_of(given.path, archive.Limits()).items(lambda done: None, Found()):
         try:
-            yield file.name, pictures.pixels(file.read(), codec.width, codec.height, codec.channels, fit)
+            yield item.name, pictures.pixels(item.read(), codec.width, codec.height, codec.channels, fit)
         except (OSError, pictures.Damaged):
             continue
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from workers.modalities.table.structure.build import Table
-from workers.modalities.table.structure.find_identities import identities, near_identities
+from workers.modalities.table.structure.find_identities import identities
 from workers.modalities.table.structure.find_lookups import calendars, lookups, thresholds
+from workers.modalities.table.structure.find_near import near_identities
 from workers.modalities.table.structure.find_orders import copies, orders
 from workers.modalities.table.structure.find_surfaces import surfaces
 from workers.modalities.table.structure.plan import ENOUGH, Plan

@@ -1,11 +1,11 @@
-"""Searches for numbers that follow from others: sums and differences, products of powers, and what comes near to them.
+"""Searches for numbers that follow from others: sums and differences, products of powers, curves of one column.
 
 Columns are first all used to explain each one, then left out one by one: adding the best one by one would miss products
 whose factors move together, such as the length, width and height of a stone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from workers.modalities.table.structure.grids import Floats, Grid, Ints
 from workers.modalities.table.structure.plan import ENOUGH, Plan, few
 from workers.modalities.table.structure.predicted import Mode, Predicted
 from workers.modalities.table.structure.predictors import Curve, Linear, Power, Predictor
-from workers.modalities.table.structure.steps import CERTAIN, there
+from workers.modalities.table.structure.steps import CERTAIN
 
 WIDEST = (
     0.5  # spread of the column that is made, as a share of the widest: small differences of large columns are rough
@@ -28,8 +28,6 @@ PROMISING = 0.5  # share of a column's spread that others leave open, for a clos
 EXACT = 0.8  # share of rows, without those with the column's commonest value, that an identity gets right
 WITHIN = 2  # or: nearly all rows so many steps off at most, of a column that spreads over many more
 WIDE = 50
-NEAR = 0.1  # share of its spread that is left open of a column that others nearly determine; 0: none is looked for
-NEAR_COLUMNS = 3
 MISSING = 0.05  # share of rows up to which a column's gaps do not set it apart
 SNAPS = (1e-2, 1e-3, 1e-4)  # how near a coefficient must be to a plain one to become it: as near as it takes
 SNAP = SNAPS[-1]
@@ -82,30 +80,13 @@ class Pool:
 
 def identities(plan: Plan) -> None:
     """Exact ones, or exact up to rounding."""
-    for names in _together(plan, levels=True):
+    for names in columns_together(plan, levels=True):
         for log in (False, True):
             _search(plan, names, log)
     _curves(plan)
 
 
-def near_identities(plan: Plan) -> None:
-    """Of smooth columns that are positive: what is left is a factor."""
-    if not NEAR:
-        return
-    for names in _together(plan, levels=False):
-        pool = Pool.of(plan, names, log=True)
-        if pool is not None:
-            one_by_one(plan, pool, _nearest)
-
-
-def one_by_one(plan: Plan, pool: Pool, search: Callable[[Plan, Pool], Predicted | None]) -> None:
-    """Add what the search finds, each time among the columns that are left."""
-    while len(pool.names) > 1 and (step := search(plan, pool)) is not None:
-        plan.add(step)
-        pool = pool.without(step.target)
-
-
-def _together(plan: Plan, levels: bool) -> Iterator[list[str]]:
+def columns_together(plan: Plan, levels: bool) -> Iterator[list[str]]:
     """Columns that are nearly always there, and then those with the same gaps together with them."""
     names = plan.counted(levels)
     names = sorted(names, key=lambda name: "levels" in plan.columns[name])[:COLUMNS]
@@ -118,9 +99,6 @@ def _together(plan: Plan, levels: bool) -> Iterator[list[str]]:
             masks.setdefault(np.packbits(gaps[name]).tobytes(), []).append(name)
     for group in masks.values():
         yield [*group, *base]
-
-
-# -- exact --------------------------------------------------------------------------------------------------------
 
 
 def _search(plan: Plan, names: list[str], log: bool) -> None:
@@ -226,7 +204,7 @@ def _turned(plan: Plan, pool: Pool, target: int, fit: regress.Fit) -> Iterator[t
         others = [i for i in weights if i != member]
         raw = {i: -weights[i] / weights[member] for i in others}
         for snap in SNAPS[-1:] if pool.log else SNAPS:
-            by = _power(plan, pool, member, raw) if pool.log else _linear(plan, pool, member, raw, snap)
+            by = power(plan, pool, member, raw) if pool.log else _linear(plan, pool, member, raw, snap)
             if by is not None:
                 yield member, by, snap
 
@@ -244,7 +222,7 @@ def _linear(plan: Plan, pool: Pool, member: int, raw: dict[int, float], snap: fl
     return Linear(grids, coefficients, constant, {name: plan.table.spread(name) for name in grids})
 
 
-def _power(plan: Plan, pool: Pool, member: int, raw: dict[int, float]) -> Power:
+def power(plan: Plan, pool: Pool, member: int, raw: dict[int, float]) -> Power:
     exponents = {pool.names[i]: _halves(e) for i, e in raw.items()}
     log = np.log(pool.natural)
     factor = float(np.exp(np.median(log[:, member] - sum(log[:, i] * exponents[pool.names[i]] for i in raw))))
@@ -313,7 +291,7 @@ def _step(plan: Plan, name: str, by: Predictor) -> Predicted:
 
 def _curves(plan: Plan) -> None:
     """Columns that rise and fall together, one of them straight in the other's logarithm."""
-    for names in _together(plan, levels=False):
+    for names in columns_together(plan, levels=False):
         pool = Pool.of(plan, names, log=False)
         if pool is None:
             continue
@@ -341,66 +319,3 @@ def _curve(plan: Plan, pool: Pool, target: int, source: int) -> Predicted | None
             if _share_right(plan, pool.names[target], one) is not None:
                 return _step(plan, pool.names[target], one)
     return None
-
-
-# -- near ---------------------------------------------------------------------------------------------------------
-
-
-def _nearest(plan: Plan, pool: Pool) -> Predicted | None:
-    open_, leaning = regress.unexplained(pool.x)
-    for target in np.argsort(open_, kind="stable"):
-        name = pool.names[target]
-        if open_[target] > PROMISING:
-            return None
-        if not plan.free(name) or not smooth(plan, name):
-            continue
-        allowed = [i for i in range(len(pool.names)) if i != target and plan.possible(name, (pool.names[i],))]
-        if not allowed:
-            continue
-        fit = regress.trimmed(pool.x, pool.x[:, target], regress.leaders(leaning, int(target), allowed))
-        if fit.error > NEAR:
-            continue
-        fit = regress.fewest(pool.x, pool.x[:, target], fit, min(NEAR, 1.5 * fit.error))
-        if len(fit.columns) > NEAR_COLUMNS:
-            fit = regress.fewest(pool.x, pool.x[:, target], fit, NEAR)
-        if len(fit.columns) <= NEAR_COLUMNS:
-            return _near_step(plan, pool, int(target), fit)
-    return None
-
-
-def smooth(plan: Plan, name: str) -> bool:
-    """Positive nearly everywhere, with many values and no heaps."""
-    return many_positive(plan, name) and not heaps(plan, name)
-
-
-def many_positive(plan: Plan, name: str) -> bool:
-    units = _there(plan, name)
-    positive = len(units) and (units > 0).mean() >= CERTAIN and (units >= 0).all()
-    return bool(positive) and plan.codes(name)[1] >= WIDE
-
-
-def heaps(plan: Plan, name: str) -> bool:
-    units = _there(plan, name)
-    step = plan.table.grids[name].step or (float(np.std(units)) / 50 if len(units) else 1.0)
-    return regress.heaped(units, step)
-
-
-def _there(plan: Plan, name: str) -> Floats:
-    units = plan.table.grids[name].units(plan.sample[name])
-    there: Floats = units[~np.isnan(units)]
-    return there
-
-
-def _near_step(plan: Plan, pool: Pool, target: int, fit: regress.Fit) -> Predicted:
-    pairs = zip(fit.columns, fit.coefficients, strict=True)
-    raw = {i: float(c * pool.spread[target] / pool.spread[i]) for i, c in pairs}
-    return near_step(plan, pool.names[target], _power(plan, pool, target, raw))
-
-
-def near_step(plan: Plan, name: str, by: Predictor) -> Predicted:
-    """Over all rows; what is left open is a factor."""
-    table = plan.table
-    return Predicted.fit(
-        table.columns[name], table.frame[name], table.grids[name], by, "ratio", table.frame, table.taken, table.rng,
-        holds=float(there(table.frame[name]).mean()),
-    )  # fmt: skip

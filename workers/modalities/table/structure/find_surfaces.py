@@ -8,17 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from workers.modalities.table.structure import regress
-from workers.modalities.table.structure.find_identities import (
-    COLUMNS,
-    MISSING,
-    NEAR_COLUMNS,
-    PROMISING,
-    Pool,
-    heaps,
-    many_positive,
-    near_step,
-    one_by_one,
-)
+from workers.modalities.table.structure.find_identities import COLUMNS, MISSING, PROMISING, Pool
+from workers.modalities.table.structure.find_near import NEAR_COLUMNS, heaps, many_positive, near_step, one_by_one
 from workers.modalities.table.structure.grids import Flags, Floats, Ints
 from workers.modalities.table.structure.plan import Plan
 from workers.modalities.table.structure.predicted import Predicted
