@@ -1,0 +1,74 @@
+"""The benchmarks of pictures: what they count, on numbers whose answer is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.images.few import compared, plain
+from benchmarks.images.judge import Reader
+from benchmarks.images.sets import Pictures
+from benchmarks.images.stacked import DIGITS, MODES, expected, figures, modes, stacked
+
+
+class Brightness(Reader):
+    """Reads a digit off a picture's top left pixel: d / 10 and a little."""
+
+    def __init__(self) -> None:
+        super().__init__(1, (28, 28), DIGITS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        read = (x[:, 0, 0, 0] * 10).long()
+        return torch.nn.functional.one_hot(read, DIGITS).float()
+
+
+def digits() -> Pictures:
+    """Two of each, as bright as Brightness reads them."""
+    labels = np.arange(2 * DIGITS) % DIGITS
+    pixels = np.broadcast_to((labels * 25.5 + 5).astype(np.uint8)[:, None, None, None], (len(labels), 28, 28, 1))
+    return Pictures(pixels, labels, [str(d) for d in range(DIGITS)], [""] * len(labels))
+
+
+def test_three_channels_are_read_as_three_digits_from_red_to_blue() -> None:
+    made = np.stack([digits().pixels[[4, 9], ..., 0], digits().pixels[[0, 8], ..., 0], digits().pixels[[7, 1], ..., 0]])
+    assert modes(Brightness(), np.moveaxis(made, 0, -1)).tolist() == [407, 981]
+
+
+def test_stacks_are_drawn_in_the_proportions_that_they_are_held_against() -> None:
+    data = expected(digits().labels)
+    assert data.sum() == pytest.approx(1)
+    n = 20_000
+    found = figures(modes(Brightness(), stacked(digits(), n, seed=0)), data)
+    assert found["modes"] == MODES
+    assert found["kl"] == pytest.approx((MODES - 1) / (2 * n), rel=0.15)
+
+
+def test_the_divergence_is_of_what_was_made_from_the_data_and_missing_modes_are_counted() -> None:
+    data = np.array([0.5, 0.25, 0.25])
+    assert figures(np.array([0, 0, 1, 2]), data) == {"modes": 3, "kl": 0.0}
+    assert figures(np.array([1, 1, 1]), data) == {"modes": 1, "kl": pytest.approx(math.log(4), abs=1e-4)}
+    assert figures(np.array([0, 1]), np.array([1.0, 0.0]))["kl"] == math.inf
+    skewed = np.array([0] * 9 + [1] * 1)
+    assert figures(skewed, np.full(MODES, 1 / MODES))["kl"] == pytest.approx(
+        0.9 * math.log(900) + 0.1 * math.log(100), abs=1e-4
+    )
+
+
+def test_digits_of_unequal_shares_make_modes_of_unequal_shares() -> None:
+    data = expected(np.array([0, 0, 1, *range(2, DIGITS)]))
+    assert data[0] / data[111] == pytest.approx(8)
+    assert data[12] / data[111] == pytest.approx(2)
+
+
+def test_copies_are_no_distance_from_training_pictures_and_fresh_ones_as_far_as_others() -> None:
+    rng = np.random.default_rng(0)
+    known, unseen, fresh = (rng.integers(0, 256, (60, 8, 8, 4), np.uint8) for _ in range(3))
+    copies = compared(plain(known[::-1].copy()), plain(known), plain(unseen))
+    assert copies["ratio"] == pytest.approx(0, abs=1e-3)
+    assert (copies["close"], copies["close_unseen"]) == (1.0, 0.0)
+    new = compared(plain(fresh), plain(known), plain(unseen))
+    assert new["ratio"] == pytest.approx(1, abs=0.05)
+    assert new["close"] == 0.0
+    assert compared(plain(fresh), plain(known), plain(known))["ratio"] is None
