@@ -164,7 +164,7 @@ def _told(dataset: Dataset) -> dict[str, Any]:
     return {
         "schema": dataset.schema,
         "rows": dataset.rows,
-        "parts": [{name: part[name] for name in ("key", "rows", "split")} for part in dataset.parts],
+        "parts": [{name: part[name] for name in ("key", "rows", "split", "sha256")} for part in dataset.parts],
     }
 
 

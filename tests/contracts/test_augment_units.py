@@ -91,7 +91,7 @@ def test_the_training_comes_first_and_its_end_opens_the_rest_which_is_rung_for(c
     second = claimed(context, job_id, 1)
     assert second.kind == JobKind.AUGMENT
     assert second.payload["model"] == {"id": job.model_id, "prefix": first.payload["prefix"]}
-    assert second.payload["dataset"]["parts"] == [{"key": "k", "rows": 7, "split": "train"}]
+    assert second.payload["dataset"]["parts"] == [{"key": "k", "rows": 7, "split": "train", "sha256": "0"}]
     assert second.payload["wish"] == {name: SPEC[name] for name in ("target", "method", "count", "seed", "max_count")}
     assert units.finish(context, second.unit_id, second.attempt, made(second, 1, 1))
     job = row(context, Job, job_id)

@@ -124,7 +124,7 @@ def test_a_claim_tells_the_child_what_to_read_and_where_to_write(context: Contex
     assert got.payload["prefix"].endswith("-a1/")
     trained = claimed(context, train_job(context, project))
     assert trained.payload["config"] == {"steps": 3}
-    assert trained.payload["dataset"]["parts"] == [{"key": "k", "rows": 7, "split": "train"}]
+    assert trained.payload["dataset"]["parts"] == [{"key": "k", "rows": 7, "split": "train", "sha256": "0"}]
     assert "/a1/" in trained.payload["prefix"]
     made = claimed(context, generate_job(context, project), 1)
     assert (made.payload["start"], made.payload["count"]) == (10, 10)

@@ -37,10 +37,10 @@ def score(payload: dict[str, Any], bench: Bench) -> dict[str, Any]:
 
 
 def _reference(dataset: dict[str, Any] | None, bench: Bench, folder: Path) -> Dataset | None:
-    """None as well where the dataset was deleted meanwhile."""
+    """None as well where the dataset was deleted or damaged meanwhile."""
     if dataset is None:
         return None
     try:
         return download(dataset, bench, folder)
-    except Missing:
+    except Rejected:
         return None

@@ -3,10 +3,12 @@
 import time
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import file_digest
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from service.errors import Rejected
 from service.modalities import spec
 from service.storage.objects import Missing
 from workers.engine.checkpoints import Unusable
@@ -51,17 +53,30 @@ def train(payload: dict[str, Any], attempt: int, bench: Bench) -> dict[str, Any]
 
 
 def download(dataset: dict[str, Any], bench: Bench, folder: Path) -> Dataset:
+    """Raises Rejected where a part is gone, or not as it was written: no modality has to read what is torn."""
     parts: list[Part] = []
     start, all_rows = time.monotonic(), sum(part["rows"] for part in dataset["parts"])
     for part in dataset["parts"]:
         path = folder / PurePosixPath(part["key"]).name
-        bench.store.get_file(part["key"], path)
+        if not _whole(part, path, bench):
+            sentence = "A part of the dataset is missing or damaged in the bucket; upload the dataset again."
+            raise Rejected("dataset_damaged", sentence)
         bench.line.check()
         rows = part["rows"] + sum(one.rows for one in parts)
         eta = (time.monotonic() - start) / max(rows, 1) * (all_rows - rows)
         bench.line.far(0.0, stage="downloading", eta_seconds=eta)
         parts.append(Part(path, part["rows"], part["split"]))
     return Dataset(dataset["schema"], dataset["rows"], parts)
+
+
+def _whole(part: dict[str, Any], path: Path, bench: Bench) -> bool:
+    """Whether the part could be read as it was written."""
+    try:
+        bench.store.get_file(part["key"], path)
+    except Missing:
+        return False
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest() == part["sha256"]
 
 
 def upload(model: Path, prefix: str, bench: Bench) -> list[dict[str, Any]]:

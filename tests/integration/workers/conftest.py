@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,15 @@ class Yard:
         values = torch.tensor([float(word) for word in numbers.split()])
         dataset_id = new_id("ds")
         key = f"projects/{self.project}/datasets/{dataset_id}/parts/job-a1/part-00000.safetensors"
-        self.context.storage.put(key, save({"x": values}))
-        part = {"key": key, "rows": len(values), "split": "train", "bytes": 1, "sha256": "0"}
+        body = save({"x": values})
+        self.context.storage.put(key, body)
+        part = {
+            "key": key,
+            "rows": len(values),
+            "split": "train",
+            "bytes": len(body),
+            "sha256": sha256(body).hexdigest(),
+        }
         with self.context.database.begin() as session:
             session.add(
                 Dataset(

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from service.db.tables import Dataset
 from service.domain.states import State
 from tests.integration.workers.conftest import Yard
 
@@ -100,3 +101,20 @@ def test_a_training_outlives_a_picture_that_could_not_be_stored(yard: Yard, gate
     assert yard.unit(job_id).attempt == 1
     frames = list(yard.context.storage.keys(f"projects/{yard.project}/jobs/{job_id}/film/"))
     assert 0 < len(frames) < 5
+
+
+@pytest.mark.parametrize("damage", ["torn", "altered", "gone"])
+def test_a_damaged_part_of_the_dataset_fails_a_training_with_a_code(yard: Yard, damage: str) -> None:
+    yard.worker()
+    dataset_id = yard.dataset()
+    key = yard.row(Dataset, dataset_id).parts[0]["key"]
+    body = yard.context.storage.get(key)
+    if damage == "gone":
+        yard.context.storage.delete(key)
+    else:  # of the same length, as a bucket's bad disk leaves it, or cut short
+        yard.context.storage.put(key, body[:-9] if damage == "torn" else body[:-9] + b"\xff" + body[-8:])
+    job = yard.wait(yard.train(dataset_id, steps=5))
+    error = job.error or {}
+    assert (job.state, error["code"]) == (State.FAILED, "dataset_damaged")
+    assert "upload the dataset again" in error["message"]
+    assert yard.wait(yard.train(steps=5)).state == State.SUCCEEDED
