@@ -1,6 +1,7 @@
 """The benchmarks of pictures: what they count, on numbers whose answer is known."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 from benchmarks.images.few import compared, plain
 from benchmarks.images.judge import Reader
 from benchmarks.images.sets import Pictures
+from benchmarks.images.speed import encoded_all, in_pool, operations
 from benchmarks.images.stacked import DIGITS, MODES, expected, figures, modes, stacked
 
 
@@ -72,3 +74,35 @@ def test_copies_are_no_distance_from_training_pictures_and_fresh_ones_as_far_as_
     assert new["ratio"] == pytest.approx(1, abs=0.05)
     assert new["close"] == 0.0
     assert compared(plain(fresh), plain(known), plain(known))["ratio"] is None
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_operations_of_a_convolution_and_of_its_gradients_are_counted_whatever_its_groups(groups: int) -> None:
+    n, inner, side = 2, 16, 8
+    layer, x = torch.nn.Conv2d(inner, inner, 3, padding=1, groups=groups), torch.rand(n, inner, side, side)
+    once = 2 * n * side**2 * inner * (inner // groups) * 9
+
+    def forward() -> Tensor:
+        out: Tensor = layer(x)
+        return out.sum()
+
+    def learn() -> None:
+        torch.autograd.grad(forward(), list(layer.parameters()))
+
+    assert operations(forward) == once
+    assert operations(learn) == 2 * once  # the weights'
+    x.requires_grad_()
+    assert operations(lambda: forward().backward()) == 3 * once  # type: ignore[no-untyped-call]
+
+    def slope() -> Tensor:
+        return torch.autograd.grad(forward(), x, create_graph=True)[0].square().sum()
+
+    assert operations(slope) == 2 * once
+    twice = operations(lambda: slope().backward())  # type: ignore[no-untyped-call]  # its gradient in the weights
+    assert 3 * once <= twice <= 4 * once
+
+
+def test_pictures_that_are_encoded_in_a_pool_are_all_there() -> None:
+    chunks = [np.full((3, 16, 16, 3), value, np.uint8) for value in (0, 100, 200, 250)]
+    with ThreadPoolExecutor(1) as pool:
+        assert in_pool(iter(chunks), pool, 1) == sum(len(png) for chunk in chunks for png in encoded_all(chunk))
