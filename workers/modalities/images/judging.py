@@ -111,6 +111,12 @@ class Judging:
             found["coverage_of_real_ones"] = best
         return found
 
+    def spread(self, lot: Lot) -> float:
+        """Pixel standard deviation of samples over that of real pictures, mean over classes; NaN of too few."""
+        groups = (np.maximum(self.real.labels, 0), np.maximum(lot.labels, 0))  # without labels, all are one
+        spreads = metrics.spreads(self.real.small, lot.small, *groups, max(1, self.classes))
+        return float(np.nanmean(spreads)) if np.isfinite(spreads).any() else math.nan
+
     def usefulness(self) -> tuple[float, float] | None:
         """Accuracy on held-out pictures of a small network taught by (samples, real pictures); None without labels."""
         if self._classifier is None or len(self.holdout) < 100:
@@ -197,14 +203,12 @@ class Judging:
 
     def _figures(self, lot: Lot) -> dict[str, float]:
         found = self.overlap(lot)
-        groups = (np.maximum(self.real.labels, 0), np.maximum(lot.labels, 0))  # without labels, all are one
-        spreads = metrics.spreads(self.real.small, lot.small, *groups, max(1, self.classes))
         return {
             "coverage": found.coverage,
             "density": found.density,
             "precision": found.precision,
             "recall": found.recall,
-            "spread": float(np.nanmean(spreads)) if np.isfinite(spreads).any() else math.nan,
+            "spread": self.spread(lot),
             "label_accuracy": self._accuracy(lot),
         }
 

@@ -101,6 +101,11 @@ class Generator(nn.Module):
     def latent(self, n: int, rng: torch.Generator) -> Tensor:
         return torch.randn(n, LATENT, generator=rng, device=rng.device)
 
+    @torch.no_grad()
+    def widen(self, factor: float) -> None:
+        """Paint from now on what a latent so many times as long was painted as: it enters linearly."""
+        self.start.weight[:, :LATENT] *= factor
+
     def forward(self, latent: Tensor, condition: Tensor | None) -> Tensor:
         return self.paint_from(self.begin(latent, condition))
 

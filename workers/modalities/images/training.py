@@ -28,6 +28,7 @@ from workers.modalities.images.report import report
 from workers.modalities.images.spec import ImageConfig
 from workers.modalities.images.survey import refuse_few
 from workers.modalities.images.symmetry import mirrors
+from workers.modalities.images.width import fitting
 
 CONFIG = "config.json"
 IN_MEMORY = 2 << 30  # bytes of pixels that are held in memory, not read from the disk again for each batch
@@ -119,10 +120,13 @@ class ImageTraining:
     def _distance(self, network: nn.Module, warm: bool) -> float:
         return self.judging.distance(lambda n, seed: self.samples(network, n, seed))
 
-    def samples(self, network: nn.Module, n: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """n samples as they would be written (8 bits), in training proportions, with their classes."""
+    def samples(
+        self, network: nn.Module, n: int, seed: int, width: float = 1.0
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """n samples as they would be written (8 bits), in training proportions, with their classes; from latents so
+        many times as wide."""
         labels = self.codec.labels(n, np.random.default_rng(seed))
-        latent = network.latent(n, torch.Generator().manual_seed(seed))  # type: ignore[operator]
+        latent = width * network.latent(n, torch.Generator().manual_seed(seed))  # type: ignore[operator]
         return self.codec.decode(painted(network, self.codec, latent, labels, self.device)), labels
 
     def picture(self) -> bytes:
@@ -135,7 +139,10 @@ class ImageTraining:
         return grid(self.codec.decode(self._generated(latent.repeat(rows, 1) if classes else latent, labels)), columns)
 
     def export(self, directory: Path) -> dict[str, object]:
-        """Write the model's files; the report last, from figures computed here."""
+        """Fit the latent's width, and write the model's files; the report last, from figures computed here."""
+        ema = self.trainer.ema
+        width = fitting(self.judging, lambda width: lambda n, seed: self.samples(ema, n, seed, width))
+        ema.widen(width)  # type: ignore[operator]
         _save(self.trainer.ema, directory / "generator.safetensors", self.form)
         _save(self.trainer.discriminator, directory / "discriminator.safetensors", self.form)
         self.codec.save(directory / "codec.json")
@@ -156,6 +163,7 @@ class ImageTraining:
             "steps": self.trainer.step,
             "seed": self.config.seed,
             "mirrored": self.mirror,
+            "latent_width": round(width, 3),
         }
         found = report(self.judging, near, spent)
         (directory / "report.json").write_text(json.dumps(found, indent=1))
