@@ -42,23 +42,29 @@ PRODUCTS = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192, 16384)}  # sides of t
 PICTURES, STEPS = 400, 1_000_000  # random ones; more steps than can be made, so that none is judged
 HANDED = 0.7  # of what drawing and encoding could do, below which something else takes the time
 Count = dict[str, Any]
+Clock = Callable[[], float]
 
 
-def rate(work: Callable[[], object], seconds: float, device: str) -> float:
+def clock(device: str) -> Clock:
+    """Seconds: on a CPU those of this process, by its threads, so that what else the machine does hardly counts."""
+    return time.perf_counter if device.startswith("cuda") else lambda: time.process_time() / torch.get_num_threads()
+
+
+def rate(work: Callable[[], object], seconds: float, now: Clock) -> float:
     """Calls a second, after two that are not counted."""
     for _ in range(2):
         work()
-    _wait(device)
-    begin, calls = time.perf_counter(), 0
-    while time.perf_counter() - begin < seconds:
+    _wait()
+    begin, calls = now(), 0
+    while now() - begin < seconds:
         work()
-        _wait(device)
+        _wait()
         calls += 1
-    return calls / (time.perf_counter() - begin)
+    return calls / (now() - begin)
 
 
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
+def _wait() -> None:
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
 
 
@@ -67,7 +73,7 @@ def peak(device: str, dtype: torch.dtype) -> float:
     found = []
     for n in PRODUCTS["cuda" if device.startswith("cuda") else "cpu"]:
         a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-        found.append(2 * n**3 * 4 * rate(lambda a=a, b=b: [a @ b for _ in range(4)], 1.0, device))  # type: ignore[misc]
+        found.append(2 * n**3 * 4 * rate(lambda a=a, b=b: [a @ b for _ in range(4)], 1.0, clock(device)))  # type: ignore[misc]
     return max(found)
 
 
@@ -128,7 +134,7 @@ def trained(run: ImageTraining, device: str, seconds: float, most: float) -> Cou
 
     work()  # makes what is made once: the optimisers' state
     counted = operations(work)
-    speed = rate(work, seconds, device)
+    speed = rate(work, seconds, clock(device))
     return {
         "widths": run.form.widths,
         "batch": settings.batch,
@@ -157,11 +163,11 @@ def in_pool(chunks: Iterator[NDArray[np.uint8]], pool: Executor, workers: int) -
 
 
 def generated(sampler: ImageSampler, device: str, seconds: float, workers: int, folder: Path) -> Count:
-    """Pictures a second: drawn to 8-bit pixels; encoded by one core; written to a zip as the worker does; and drawn
-    while a pool of threads, or of processes, encodes."""
+    """Pictures a second: drawn to 8-bit pixels; encoded by one core; and, by the clock on the wall, written to a zip
+    as the worker does, and drawn while a pool of threads, or of processes, encodes."""
     pixels, _ = sampler.chunk(0, CHUNK, 0, None)
-    drawn = CHUNK * rate(lambda: sampler.chunk(0, CHUNK, 0, None), seconds, device)
-    alone = CHUNK * rate(lambda: encoded_all(pixels), seconds, "cpu")
+    drawn = CHUNK * rate(lambda: sampler.chunk(0, CHUNK, 0, None), seconds, clock(device))
+    alone = CHUNK * rate(lambda: encoded_all(pixels), seconds, time.process_time)
     one_by_one = math.ceil(seconds * alone * drawn / (alone + drawn) / CHUNK) * CHUNK
     begin = time.perf_counter()
     sampler.write(folder / "drawn.zip", 0, one_by_one, 0, "zip", {}, quiet)
