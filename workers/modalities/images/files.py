@@ -20,6 +20,7 @@ from workers.modalities.images.sources import Archive, Found, Source
 from workers.modalities.images.spec import PARQUET, ImageOptions
 from workers.modalities.images.survey import (
     GIVE_UP,
+    MINIMUM_PICTURES,
     NAMED,
     Plan,
     Survey,
@@ -28,7 +29,6 @@ from workers.modalities.images.survey import (
     plan,
     readable,
     refuse_damaged,
-    refuse_few,
     survey,
 )
 
@@ -109,7 +109,6 @@ def ingest(
     rows = sum(split.total for split in splits)
     damaged = found.damaged + int(((planned.label > -2) & ~written).sum())
     refuse_damaged(damaged, len(written), unreadable)
-    refuse_few(rows)
     for split in splits:
         split.flush()
     copies = rows - len(np.unique(digests[written]))
@@ -123,9 +122,13 @@ def ingest(
 
 def _warnings(rows: int, damaged: int, copies: int, unreadable: list[str]) -> list[str]:
     out = []
+    if rows < MINIMUM_PICTURES:
+        out.append(
+            f"Training needs at least {MINIMUM_PICTURES} pictures; so few can be projected or scored, not trained on."
+        )
     if damaged:
         out.append(f"{damaged:,} pictures cannot be read and were left out: {listed(unreadable)}.")
-    if copies == rows - 1:
+    if copies == rows - 1 and rows > 1:
         out.append("All pictures are the same: a model of them can only repeat it.")
     elif copies > COPIES_SHARE * rows:
         out.append(f"{copies:,} pictures are exact copies of others; a model may learn to repeat those.")

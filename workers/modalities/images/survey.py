@@ -130,13 +130,12 @@ def _refuse_hopeless(found: Survey) -> None:
             + (f", only files of type {kinds}." if kinds else "."),
         )
     refuse_damaged(found.damaged, len(found.folder), found.unreadable)
-    if found.specks and found.sound < MINIMUM_PICTURES:
+    if found.specks > found.sound and found.sound < MINIMUM_PICTURES:
         raise Rejected(
             "images_too_small",
             f"{found.specks:,} of {len(found.folder):,} pictures have a side of less than {MINIMUM_SEEN} pixels, which "
             f"shows nothing; pictures of {MINIMUM_SIDE} pixels a side or more train best.",
         )
-    refuse_few(found.sound)
 
 
 def refuse_damaged(damaged: int, total: int, names: list[str]) -> None:
@@ -155,10 +154,11 @@ def listed(names: list[str]) -> str:
 
 
 def refuse_few(count: int) -> None:
-    """Raises Rejected where there is too little to learn from."""
+    """Raises Rejected where there is too little to learn from. One picture is enough to be projected or judged, so an
+    upload may be small."""
     if count < MINIMUM_PICTURES:
         raise Rejected(
-            "too_few_images", f"Training needs at least {MINIMUM_PICTURES} pictures; the upload has {count}."
+            "too_few_images", f"Training needs at least {MINIMUM_PICTURES} pictures; the dataset has {count}."
         )
 
 
@@ -179,7 +179,6 @@ def plan(found: Survey, options: ImageOptions, seed: int) -> Plan:
     if found.specks:
         warnings.append(f"{found.specks:,} pictures with a side of less than {MINIMUM_SEEN} pixels were left out.")
     _warn_of_repeated_names(found.names, warnings)
-    refuse_few(int((decided.label >= -1).sum()))
     width, height = _size(found, options, warnings)
     _warn_of_cropping(found, width, height, options, warnings)
     return Plan(width, height, _channels(found, options), decided, holdout(decided.label, seed), warnings)
