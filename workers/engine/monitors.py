@@ -31,14 +31,15 @@ def gradient_norm(network: nn.Module) -> Tensor:
 
 
 class Guard:
-    """Rolls a run back to its last good state when a number is not finite or the discriminator wins for good: half
-    the learning rates, twice the gamma, three times at most."""
+    """Rolls a run back to a good state when a number is not finite, the discriminator wins for good or samples become
+    all alike: half the learning rates, twice the gamma, three times at most."""
 
     def __init__(self) -> None:
         self.strikes = 0
         self._reports = 0
         self._lost = 0  # reports in a row
         self.good: checkpoints.State | None = None  # where a roll-back leads
+        self._varied: checkpoints.State | None = None  # where one leads whose samples were all alike
 
     @property
     def lr_share(self) -> float:
@@ -48,9 +49,9 @@ class Guard:
     def gamma_factor(self) -> float:
         return 2.0**self.strikes
 
-    def keep(self, trainer: Trainer) -> None:
-        """Remember the state of the trainer as a good one."""
-        self.good = checkpoints.state(trainer).copy()
+    def begin(self, trainer: Trainer) -> None:
+        """Remember the state of the trainer as a good one in every respect."""
+        self.good = self._varied = checkpoints.state(trainer).copy()
 
     def passes(self, trainer: Trainer, values: dict[str, float]) -> bool:
         """True for a good report, False after a roll-back. Raises Diverged at the third strike."""
@@ -59,16 +60,29 @@ class Guard:
         if finite and self._lost < LOST_REPORTS:
             self._reports += 1
             if self._reports % KEEP_EVERY == 0 and not self._lost:
-                self.keep(trainer)
+                self.good = checkpoints.state(trainer).copy()
             return True
+        if self.strikes + 1 >= STRIKES or self.good is None:
+            raise Diverged(f"Training went wrong {self.strikes + 1} times, the last time at step {trainer.step}.")
+        self._roll_back(trainer, self.good)
+        return False
+
+    def varied(self, trainer: Trainer, collapsed: bool) -> bool:
+        """True where samples vary, or nothing is left to try: the report will tell. False after a roll-back."""
+        if not collapsed:
+            self._varied = checkpoints.state(trainer).copy()
+            return True
+        if self.strikes + 1 >= STRIKES or self._varied is None:
+            return True
+        self.good = self._varied
+        self._roll_back(trainer, self._varied)
+        return False
+
+    def _roll_back(self, trainer: Trainer, to: checkpoints.State) -> None:
         self._lost = 0
-        self.strikes += 1
-        if self.strikes >= STRIKES or self.good is None:
-            raise Diverged(f"Training went wrong {self.strikes} times, the last time at step {trainer.step}.")
-        strikes = self.strikes
-        checkpoints.restore(trainer, self.good)
+        strikes = self.strikes + 1
+        checkpoints.restore(trainer, to)
         self.strikes = strikes
         trainer.rng.manual_seed(
             trainer.rng.initial_seed() + strikes
         )  # other batches, so that it does not run into the same wall
-        return False

@@ -68,7 +68,8 @@ class Trainer:
     share of the samples and is differentiable; with `overfit` the share follows from what D learns by heart.
     `auxiliary_loss(fake, batch)` is added to the generator's loss. `judge(network, warm)` scores the averaged generator
     by held-out samples, less is better: the best is kept and is what `ema` holds at the end. The scores of a warm start
-    and of adversarial training need not compare."""
+    and of adversarial training need not compare. `collapsed(network)` says at the same times, but for a warm start's,
+    whether its samples are all alike; then the run goes back to where they were not."""
 
     def __init__(
         self,
@@ -84,10 +85,11 @@ class Trainer:
         auxiliary_loss: Callable[[Tensor, Batch], Tensor] | None = None,
         warm_start: WarmStart | None = None,
         judge: Callable[[nn.Module, bool], float] | None = None,
+        collapsed: Callable[[nn.Module], bool] | None = None,
     ) -> None:
         self.generator, self.discriminator = generator.to(device).train(), discriminator.to(device).train()
         self.draw, self.settings, self.device = draw, settings, device
-        self.augment, self.auxiliary_loss, self.judge = augment, auxiliary_loss, judge
+        self.augment, self.auxiliary_loss, self.judge, self.collapsed = augment, auxiliary_loss, judge, collapsed
         self.overfit, self.augmented = overfit, settings.augmented
         if warm_start is not None and warm_start.settings.rounds > 1 and (judge is None or warm_start.renew is None):
             raise ValueError("rounds of a warm start need a judge and new weights")
@@ -141,7 +143,7 @@ class Trainer:
         self.keep_best()
 
     def _run(self) -> Iterator[Progress]:
-        self.guard.keep(self)
+        self.guard.begin(self)
         while self.step < self.steps:
             report = (self.step + 1) % self.settings.report_every == 0 or self.step + 1 == self.steps
             warm = self._warm
@@ -152,7 +154,10 @@ class Trainer:
             values = self._read(metrics) if report else None
             if values is not None and not self.guard.passes(self, values):
                 continue  # rolled back to the last good state
-            scored = self._judged(warm)
+            due = self._due(warm)
+            if due and not warm and self.collapsed and not self.guard.varied(self, self.collapsed(self.ema)):
+                continue
+            scored = self._judged(warm, due)
             yield Progress(self.step, self.steps, values if values is None else values | scored)
 
     def _go_back(self) -> None:
@@ -178,12 +183,19 @@ class Trainer:
         """`ema` becomes the best average so far. A run ends with it; whoever stops one sooner calls it."""
         self.best.put_into(self.ema)
 
-    def _judged(self, warm: WarmStart | None) -> dict[str, float]:
-        """Score the averaged generator when it is time, keep it if it is the best; a warm start may end by it."""
+    def _last(self, warm: WarmStart | None) -> bool:
+        return self.step >= (warm.round_ends if warm else self.steps)
+
+    def _due(self, warm: WarmStart | None) -> bool:
+        """Whether it is time to look at the averaged generator's samples."""
         every = warm.settings.judge_every if warm else self.settings.judge_every
-        last = self.step >= (warm.round_ends if warm else self.steps)
         early = not warm and self.step - self._warm_steps < self.settings.judge_from * self.settings.steps
-        if self.judge is None or not every or early or not (last or self.step % every == 0):
+        return bool(every) and not early and (self._last(warm) or self.step % every == 0)
+
+    def _judged(self, warm: WarmStart | None, due: bool) -> dict[str, float]:
+        """Score the averaged generator when it is time, keep it if it is the best; a warm start may end by it."""
+        last = self._last(warm)
+        if self.judge is None or not due:
             if warm and last:
                 warm.over = True
             return {}
@@ -205,7 +217,7 @@ class Trainer:
         warm.next_round(self)
         self.guard.strikes = 0
         self.step = warm.round_begins
-        self.guard.keep(self)
+        self.guard.begin(self)
 
     def _leave_warm(self, warm: WarmStart) -> None:
         """Adversarial training goes on from the best of the warm start, which it must beat by its own score."""

@@ -248,6 +248,22 @@ def test_a_generator_that_died_is_brought_back_with_smaller_steps() -> None:
     assert (run.step, run.guard.strikes) == (300, 1)
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_samples_that_become_all_alike_send_the_run_back_to_where_they_were_not_twice_at_most(times: int) -> None:
+    """Looked at every 20 steps, and collapsed at step 60 so often as it comes by with less than that many strikes."""
+
+    def collapsed(network: nn.Module) -> bool:
+        seen.append(run.step)
+        return run.step == 60 and run.guard.strikes < times
+
+    seen: list[int] = []
+    run = Trainer(Line(), Critic(), draw, replace(SETTINGS, steps=80, judge_every=20), seed=0, collapsed=collapsed)
+    finish(run)
+    strikes = min(times, 2)
+    assert seen == [20, 40, 60, *[60] * strikes, 80]
+    assert (run.step, run.guard.strikes, run.guard.gamma_factor) == (80, strikes, 2.0**strikes)
+
+
 def test_endless_nan_ends_in_diverged() -> None:
     run = Trainer(
         Line(), Critic(), lambda n, rng: Batch(torch.full((n, 1), math.nan), torch.zeros(n, 1)), SETTINGS, seed=0

@@ -35,6 +35,7 @@ FEWEST_FOR_FD = 100  # with fewer, a Frechet distance tells how many they were a
 TAUGHT = 10_000  # real pictures, at most, that the classifier learns from
 TAUGHT_AGAIN = 4_000  # samples, at most, that another learns from
 AT_ONCE = 100  # pictures whose pixels are floats at one time
+COLLAPSED = 0.5  # spread under which samples are all alike
 TRUSTED = 0.5  # accuracy of the classifier on held-out pictures, under which samples are not seen with its eyes
 FD, KID = f"FD-{effnet.NAME}", f"KID-{effnet.NAME}"
 
@@ -78,6 +79,10 @@ class Judging:
 
         Less is better, about 0 at best. The same noise at each call, so that only the network makes the difference."""
         return kid(self._watched.effnet, self.drawn(self.most(WATCHED), sample).effnet)
+
+    def collapsed(self, sample: Sample) -> bool:
+        """Whether a few samples hardly differ, beside real pictures. The same noise at each call."""
+        return self.spread(self.drawn(self.most(WATCHED), sample)) < COLLAPSED
 
     def evaluate(self) -> dict[str, float]:
         """Figures of samples as the network is now, beside held-out pictures; cheap enough for a few calls in a run."""
@@ -184,9 +189,12 @@ class Judging:
         if self.classes < 2:
             return None
         rows = np.random.default_rng(2).permutation(len(self.train))[:TAUGHT]
+        return metrics.classifier(self.small(self.train, rows), self.train.labels[rows], self.classes, seed=0)
+
+    def small(self, source: Pictures, rows: Labels) -> Tensor:
+        """What small networks see of these pictures, which are not held together."""
         pieces = (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE))
-        small = torch.cat([metrics.reduced(self.codec.encode(self.train.take(piece))) for piece in pieces])
-        return metrics.classifier(small, self.train.labels[rows], self.classes, seed=0)
+        return torch.cat([metrics.reduced(self.codec.encode(source.take(piece))) for piece in pieces])
 
     @cached_property
     def _trusted(self) -> bool:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from workers.modalities.images.judging import FD, KID, Judging, finite
+from workers.modalities.images.judging import COLLAPSED, FD, KID, Judging, finite
 from workers.modalities.images.neighbours import COPIES, Neighbours
 
-COLLAPSED_COVERAGE, COLLAPSED_SPREAD = 0.4, 0.5  # of the ceiling's coverage, of the spread of real pictures
+COLLAPSED_COVERAGE = 0.4  # of the ceiling's
 FEWEST_TO_JUDGE = 10  # held-out pictures of a class that its coverage is a share of
 LISTED = 100  # classes, worst first
 NAMED = 5  # classes in a sentence
@@ -98,7 +98,7 @@ def _by_class(judging: Judging) -> list[dict[str, str | float]]:
 
 def _collapsed(row: Mapping[str, Any]) -> bool:
     least = COLLAPSED_COVERAGE * row.get("coverage_of_real_ones", 1.0)
-    return bool(row.get("coverage", 1.0) < least or row.get("spread", 1.0) < COLLAPSED_SPREAD)
+    return bool(row.get("coverage", 1.0) < least or row.get("spread", 1.0) < COLLAPSED)
 
 
 def verdict(figures: Mapping[str, float], ceiling: Mapping[str, float], collapsed: Sequence[str] = ()) -> str:
@@ -106,7 +106,7 @@ def verdict(figures: Mapping[str, float], ceiling: Mapping[str, float], collapse
     if figures.get("nearest_training_picture", 1.0) < COPIES:
         return "Samples lie much nearer to training pictures than pictures never seen do: they may be copies."
     coverage, spread = figures.get("coverage", 0.0), figures.get("spread", 1.0)
-    if coverage < COLLAPSED_COVERAGE * ceiling.get("coverage", 1.0) or spread < COLLAPSED_SPREAD:
+    if coverage < COLLAPSED_COVERAGE * ceiling.get("coverage", 1.0) or spread < COLLAPSED:
         return (
             f"Samples show only part of what the data hold (coverage {coverage:.2f}, spread {spread:.2f}):"
             " train longer or on more pictures."

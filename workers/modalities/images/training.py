@@ -16,7 +16,7 @@ from workers.engine.blocks import precision
 from workers.engine.overfit import Overfit
 from workers.engine.trainer import Trainer
 from workers.modalities import Dataset, Preparing, unheard
-from workers.modalities.images import directions, metrics, presets
+from workers.modalities.images import directions, looks, metrics, presets
 from workers.modalities.images.augment import augmentation
 from workers.modalities.images.codec import Codec
 from workers.modalities.images.files import Pictures
@@ -79,6 +79,7 @@ class ImageTraining:
             augment=augmentation(self.codec.alpha, self.mirror),
             overfit=Overfit(self._held_out, max(1, settings.steps // 10)) if len(self.holdout) else None,
             judge=self._distance,
+            collapsed=lambda network: self.judging.collapsed(lambda n, seed: self.samples(network, n, seed)),
         )
         self.trainer.ema.inside = torch.float32  # type: ignore[assignment]  # as the sampler draws
         self.judging = Judging(
@@ -153,8 +154,9 @@ class ImageTraining:
             "settings": asdict(self.trainer.settings),
         }
         (directory / CONFIG).write_text(json.dumps(config, indent=1))
-        if self.judging.reader is not None:
-            self._directions(self.judging.reader).save(directory / directions.FILE)
+        names, reader = looks.reader(self.judging)
+        if names:
+            self._directions(names, reader).save(directory / directions.FILE)
         (directory / "samples.png").write_bytes(self.picture())
         near = neighbours(self.judging)
         (directory / "neighbours.png").write_bytes(near.sheet)
@@ -169,14 +171,14 @@ class ImageTraining:
         (directory / "report.json").write_text(json.dumps(found, indent=1))
         return found
 
-    def _directions(self, reader: metrics.Classifier) -> directions.Directions:
-        """Which way a latent goes for its picture to look more like each class, as the reader sees samples."""
+    def _directions(self, names: list[str], reader: directions.Reader) -> directions.Directions:
+        """Which way a latent goes for its picture to look more like each name, as the reader sees samples."""
         n = self.judging.most(directions.SAMPLES)
         labels = self.codec.labels(n, np.random.default_rng(3))
         latent = self.trainer.ema.latent(n, torch.Generator().manual_seed(3))  # type: ignore[operator]
         pieces = (slice(at, at + 100) for at in range(0, n, 100))
         small = torch.cat([metrics.reduced(self._generated(latent[piece], labels[piece])) for piece in pieces])
-        return directions.fitted(list(self.codec.classes or ()), latent, small, torch.from_numpy(labels), reader)
+        return directions.fitted(names, latent, small, torch.from_numpy(labels), reader)
 
     def _generated(self, latent: Tensor, labels: NDArray[np.int64]) -> Tensor:
         return painted(self.trainer.ema, self.codec, latent, labels, self.device)
