@@ -76,7 +76,7 @@ def _whole(part: dict[str, Any], path: Path, bench: Bench) -> bool:
     except Missing:
         return False
     with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest() == part["sha256"]
+        return file_digest(file, "sha256").hexdigest() == str(part["sha256"])
 
 
 def upload(model: Path, prefix: str, bench: Bench) -> list[dict[str, Any]]:

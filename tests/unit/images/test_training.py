@@ -109,7 +109,6 @@ def test_its_report_says_what_was_used_and_holds_the_ceilings(model: Path) -> No
     }  # fmt: skip
 
 
-@pytest.mark.xfail(reason="classes that leave no doubt give no direction: that must be said, not hidden", strict=False)
 def test_a_direction_fitted_to_a_class_makes_pictures_look_more_like_it(
     model: Path, trained: ImageTraining, tmp_path: Path
 ) -> None:

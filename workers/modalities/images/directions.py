@@ -16,10 +16,10 @@ from torch import Tensor
 
 FILE = "directions.safetensors"
 SAMPLES = 2_000  # that the reader looks at
-CERTAIN = 10.0  # log-odds beyond which readers differ by nothing that can be seen
+ALIKE = 1e-6  # standard deviation of a reader's opinion, under which it has none
 RIDGE = 1.0  # of SAMPLES: what 2,000 samples say of 64 numbers is hardly shrunk
 
-Reader = Callable[[Tensor], Tensor]  # pictures (n, c, h, w) -> logits (n, k), a column a name
+Reader = Callable[[Tensor], Tensor]  # pictures (n, c, h, w) -> how much they look like each of k names (n, k)
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,34 @@ class Directions:
 
 
 def log_odds(logits: Tensor) -> Tensor:
-    """(n, k) logits of k labels, of which one is true -> the log-odds of each against all others."""
-    sure = torch.log_softmax(logits.double(), 1)
-    return (sure - torch.log(-torch.expm1(sure))).clamp(-CERTAIN, CERTAIN)
+    """(n, k) logits of k > 1 labels, of which one is true -> the log-odds of each against all others.
+
+    From the logits, not from probabilities: of a label that leaves no doubt these are all 1."""
+    sure = logits.double()
+    first = torch.zeros_like(sure, dtype=torch.bool).scatter_(1, sure.argmax(1, keepdim=True), True)
+    every = sure.logsumexp(1, keepdim=True)
+    rest = sure.masked_fill(first, -torch.inf).logsumexp(1, keepdim=True)
+    share = (sure - every).masked_fill(first, -torch.inf).exp()  # at most a half: what is left of 1 is exact
+    return torch.where(first, sure - rest, sure - every - torch.log1p(-share))
+
+
+def opinion(log_odds: Tensor) -> Tensor:
+    """The same, but flatter the surer: where there is doubt a reader's opinion counts most, and for nothing nowhere."""
+    return log_odds.asinh()
 
 
 def fitted(names: list[str], latent: Tensor, pictures: Tensor, groups: Tensor, reader: Reader) -> Directions:
-    """The direction of each name, from samples (n, c, h, w) of latents (n, 64) whose classes (n,) are `groups`."""
+    """The direction of each name, from samples (n, c, h, w) of latents (n, 64) whose classes (n,) are `groups`; none of
+    a name that all samples of a class look alike to."""
     with torch.no_grad():
-        seen = torch.cat([reader(piece) for piece in torch.split(pictures, 500)])
-    opinion = _within(log_odds(seen), groups)
-    z = _within(latent.double(), groups)
-    weights = torch.linalg.solve(z.T @ z + RIDGE * torch.eye(z.shape[1], dtype=z.dtype), z.T @ opinion)
-    left = (opinion - z @ weights).square().sum(0)
-    explained = 1 - left / opinion.square().sum(0).clamp_min(1e-12)
-    rows = torch.nn.functional.normalize(weights.T, dim=1)
-    return Directions(names, rows.float(), [round(float(share), 4) for share in explained])
+        seen = torch.cat([reader(piece) for piece in torch.split(pictures, 500)]).double()
+    said, z = _within(seen, groups), _within(latent.double(), groups)
+    weights = torch.linalg.solve(z.T @ z + RIDGE * torch.eye(z.shape[1], dtype=z.dtype), z.T @ said)
+    left = (said - z @ weights).square().sum(0)
+    explained = 1 - left / said.square().sum(0).clamp_min(1e-12)
+    told = torch.nonzero(said.std(0) > ALIKE)[:, 0].tolist()
+    rows = torch.nn.functional.normalize(weights.T[told], dim=1)
+    return Directions([names[i] for i in told], rows.float(), [round(float(explained[i]), 4) for i in told])
 
 
 def _within(values: Tensor, groups: Tensor) -> Tensor:

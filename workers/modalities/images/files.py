@@ -194,7 +194,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 class Pictures:
     """A split of a dataset: pixels (n, height, width, channels) uint8, on disk; labels (n,) int64, -1 for none; and
-    attributes (n, k) float32 as the schema names them: 0 or 1, a level's index, or a number, NaN for missing."""
+    attributes (n, k) float32 as `described` names them: 0 or 1, a level's index, or a number, NaN for missing."""
 
     def __init__(self, dataset: Dataset, split: Split) -> None:
         parts = [_arrays(part.path) for part in dataset.parts if part.split == split]
@@ -204,7 +204,8 @@ class Pictures:
         if any(shard.shape[1:] != shape for shard in self.shards):
             raise Rejected("corrupt_file", "The dataset's parts do not fit its schema; upload it again.")
         self.labels = np.concatenate([np.zeros(0, np.int64), *(part["labels"] for part in parts)])
-        none = np.zeros((0, len(schema.get("attributes", ()))), np.float32)
+        self.described = list(schema.get("attributes") or ())
+        none = np.zeros((0, len(self.described)), np.float32)
         self.attributes = np.concatenate([none, *(part["attributes"] for part in parts if "attributes" in part)])
         self._captions = [part.get("captions") for part in parts]
         self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -62,17 +63,35 @@ class Classifier(nn.Module):
 
 def classifier(x: Tensor, labels: Labels, classes: int, seed: int) -> Classifier:
     """A small network trained to read labels (n,) from pictures (n, c, h, w); deterministic in its arguments."""
+    truth = torch.from_numpy(labels)
+    return _taught(x, classes, seed, lambda said, rows: F.cross_entropy(said, truth[rows]))
+
+
+def describer(x: Tensor, values: Tensor, boolean: Tensor, seed: int) -> Classifier:
+    """A small network trained to tell attributes (n, k) of pictures (n, c, h, w), NaN for unknown: log-odds of those
+    that are `boolean` (k,), the value of the others, which should be about 1 wide. Deterministic in its arguments."""
+    known, truth = ~values.isnan(), values.nan_to_num()
+
+    def loss(said: Tensor, rows: Tensor) -> Tensor:
+        odds = F.binary_cross_entropy_with_logits(said, truth[rows], reduction="none")
+        each = torch.where(boolean, odds, (said - truth[rows]).square())
+        return (each * known[rows]).mean()
+
+    return _taught(x, values.shape[1], seed, loss)
+
+
+def _taught(x: Tensor, outputs: int, seed: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Classifier:
+    """By `loss(what it said of some pictures, which they were)`."""
     rng = torch.Generator().manual_seed(seed)
-    network, truth = Classifier(x.shape[1], classes, rng), torch.from_numpy(labels)
+    network = Classifier(x.shape[1], outputs, rng)
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3, fused=True)
     least, most = JUDGE_SEEN
     steps = min(max(REPEATS * len(x), least), most) // 50
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = 2e-3 * min(1.0, (step + 1) / 20) * (1.0 - step / steps)
         rows = torch.randint(len(x), (50,), generator=rng)
-        loss = F.cross_entropy(network(x[rows]), truth[rows])
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss(network(x[rows]), rows).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return network.eval()
 

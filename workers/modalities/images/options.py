@@ -3,7 +3,6 @@
 What each of them does to a latent is in latent.py; docs/images.md says it for people."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Self
 
@@ -193,9 +192,9 @@ def classes_of(schema: Schema) -> list[str]:
 
 
 def attributes_of(schema: Schema) -> list[str]:
-    """Names of what the training pictures are labelled with beside their class."""
+    """Names of what the training pictures are labelled with beside their class, and can have more or less of."""
     found: Any = schema.get("attributes") or ()
-    return [str(one["name"] if isinstance(one, Mapping) else one) for one in found]
+    return [str(one["name"]) for one in found if one["type"] in ("boolean", "number")]
 
 
 def refused(path: str, message: str) -> InvalidRequest:
