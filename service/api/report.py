@@ -17,11 +17,12 @@ HEADERS = {
 LARGEST_PICTURE = 4 << 20  # bytes of one that the page holds; a larger one is among the model's files
 WORD = 40  # characters, under which an item of a list is a name: many stand in a row
 FIRST = ("verdict", "figures")  # what people look for; a database may keep a report's parts in any order
+FILM = ".webp"
 FIGURES, CEILING, MEANING, SHOWN = "figures", "ceiling", "meaning", "shown"
 
 
 def render(model: ModelView, report: Mapping[str, Any], pictures: Sequence[tuple[str, bytes | None]] = ()) -> str:
-    """`pictures` are (name, PNG or None where it is too large to be part of a page)."""
+    """`pictures` are (name, PNG or WebP, or None where it is too large to be part of a page)."""
     page = templates.get_template("report.html")
     ordered = sorted(report.items(), key=lambda part: FIRST.index(part[0]) if part[0] in FIRST else len(FIRST))
     rest = {name: value for name, value in ordered if name != SHOWN}
@@ -34,13 +35,22 @@ def render(model: ModelView, report: Mapping[str, Any], pictures: Sequence[tuple
 
 
 def _pictures(pictures: Sequence[tuple[str, bytes | None]], captions: Mapping[str, str]) -> list[dict[str, str]]:
-    """Each with what its model's report says about it; in the report's order, then the others."""
+    """Each with what its model's report says about it: in the report's order, then the others, then films."""
     order = list(captions)
-    ranked = sorted(pictures, key=lambda one: order.index(one[0]) if one[0] in captions else len(order))
+
+    def rank(one: tuple[str, bytes | None]) -> tuple[bool, int]:  # PostgreSQL keeps the shortest name first
+        return one[0].endswith(FILM), order.index(one[0]) if one[0] in captions else len(order)
+
+    ranked = sorted(pictures, key=rank)
     return [
-        {"name": name, "caption": captions.get(name, name), "data": b64encode(body).decode() if body else ""}
+        {"name": name, "caption": captions.get(name, name), "data": _data(name, body) if body else ""}
         for name, body in ranked
     ]
+
+
+def _data(name: str, body: bytes) -> str:
+    """A URL that holds the picture."""
+    return f"data:image/{name.rpartition('.')[2]};base64,{b64encode(body).decode()}"
 
 
 def _joined(report: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -39,14 +39,15 @@ def report(context: Context, project_id: str, id: str) -> tuple[ModelView, Mappi
 
 
 def pictures(context: Context, project_id: str, id: str, limit: int) -> list[tuple[str, bytes | None]]:
-    """(name, PNG) of each picture among the model's files; None in the place of one of more than `limit` bytes."""
+    """(name, PNG or WebP) of each picture among the model's files; None in the place of one of more than `limit`
+    bytes."""
     with context.database.read() as session:
         row = Scope(session, project_id).get(Model, id)
         refuse_unless_ready(row)
         files = [(str(file["name"]), str(file["key"]), int(file["bytes"])) for file in row.files]
     found: list[tuple[str, bytes | None]] = []
     for name, key, size in files:
-        if name.endswith(".png"):
+        if name.endswith((".png", ".webp")):
             with suppress(Missing):  # deleted while we look
                 found.append((name, context.storage.get(key, limit) if size <= limit else None))
     return found

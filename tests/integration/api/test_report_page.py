@@ -18,7 +18,11 @@ REPORT = {
     "figures": {"coverage": 0.87},
     "ceiling": {"coverage": 0.97},
     "meaning": MEANING,
-    "shown": {"samples.png": "A row is a <class>.", "neighbours.png": "Beside the nearest."},
+    "shown": {
+        "film.webp": "As it went.",  # first, as PostgreSQL sorts it
+        "samples.png": "A row is a <class>.",
+        "neighbours.png": "Beside the nearest.",
+    },
 }
 
 
@@ -29,15 +33,23 @@ def png(size: int) -> bytes:
     return out.getvalue()
 
 
+def film() -> bytes:
+    """Two frames."""
+    out, frames = io.BytesIO(), [Image.new("RGB", (8, 8), shade) for shade in ("red", "blue")]
+    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:])
+    return out.getvalue()
+
+
 def trained(api: Api, **pictures: bytes) -> str:
-    """A model with these pictures among its files."""
+    """A model with these pictures among its files: a film as WebP, others as PNG."""
     job = api.submit(kind="train", dataset_id=api.ready(), config={"preset": "draft"})
     claimed = api.claim(job["id"])
     result = api.result(claimed)
     for name, body in pictures.items():
-        key = f"{claimed.payload['prefix']}{name}.png"
+        file = f"{name}.webp" if name == "film" else f"{name}.png"
+        key = claimed.payload["prefix"] + file
         api.context.storage.put(key, body)
-        result["files"].append({"key": key, "name": f"{name}.png", "bytes": len(body), "sha256": "0"})
+        result["files"].append({"key": key, "name": file, "bytes": len(body), "sha256": "0"})
     assert units.finish(api.context, claimed.unit_id, claimed.attempt, result | {"report": REPORT})
     return str(job["model_id"])
 
@@ -50,6 +62,16 @@ def test_the_page_holds_the_pictures_themselves_with_what_the_report_says_of_the
     assert page.text.index("A row is a &lt;class&gt;.") < page.text.index("Beside the nearest.")
     assert "img-src data:" in page.headers["content-security-policy"]
     assert "<b>" not in page.text
+
+
+def test_the_page_shows_the_film_below_the_pictures_where_there_is_one(lite: Api) -> None:
+    body = film()
+    page = lite.http.get(f"/v1/models/{trained(lite, film=body, samples=png(8), neighbours=png(8))}/report.html").text
+    assert f'<img src="data:image/webp;base64,{base64.b64encode(body).decode()}" alt="film.webp">' in page
+    assert page.index("Beside the nearest.") < page.index("data:image/webp") < page.index("As it went.")
+    without = lite.http.get(f"/v1/models/{trained(lite, samples=png(8))}/report.html").text
+    assert "As it went." not in without
+    assert "webp" not in without
 
 
 def test_a_figure_stands_in_one_row_with_what_could_be_had_and_what_it_means(lite: Api) -> None:

@@ -81,7 +81,7 @@ def _seen(network: metrics.Classifier, judging: Judging, some: Sequence[int]) ->
         return [True] * len(some)
     rows = np.random.default_rng(2).permutation(len(held))[:TAUGHT]
     with torch.no_grad():
-        pieces = torch.split(judging.small(held, rows), 500)  # type: ignore[no-untyped-call]
+        pieces = torch.split(judging.small(held, rows), 500)
         said = torch.cat([network(piece) for piece in pieces]).double().numpy()
     return [_agree(said[:, place], held.attributes[rows, index]) for place, index in enumerate(some)]
 
