@@ -7,6 +7,7 @@ import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
+from starlette.background import BackgroundTask
 
 from service.api import report
 from service.api.dependencies import Id, Page, Parts, Who
@@ -100,4 +101,5 @@ async def get_samples(
             raise Unavailable("No worker was free to draw samples in time; try again soon.")
         await anyio.sleep(LOOK_SECONDS[monotonic() > begun + SOON_SECONDS])
     headers = {"Cache-Control": "no-store", "X-Seed": str(asked.seed)}
-    return Response(body, media_type=asked.media_type, headers=headers)
+    after = BackgroundTask(previews.leave, parts, who.project_id, asked)
+    return Response(body, media_type=asked.media_type, headers=headers, background=after)

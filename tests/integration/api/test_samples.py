@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from service.bootstrap import Context
 from service.db.tables import Job, Unit
-from service.usecases import units
+from service.usecases import previews, units
 from tests.integration.api.conftest import Api, refused
 
 
@@ -24,6 +24,19 @@ def preview_job(api: Api) -> str:
             return found
         time.sleep(0.02)
     raise AssertionError("no preview was asked for")
+
+
+def previews_left(context: Context) -> int:
+    with context.database.read() as session:
+        return session.scalar(select(func.count()).select_from(Unit).where(Unit.kind == "preview")) or 0
+
+
+def until(true: Callable[[], bool]) -> None:
+    """What is done after the answer takes a moment."""
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def ask(api: Api, query: str) -> tuple[threading.Thread, list[httpx.Response]]:
@@ -45,9 +58,41 @@ def test_samples_are_answered_in_the_request_and_leave_nothing(api: Api) -> None
     assert (answer.status_code, answer.json()) == (200, {"columns": ["age"], "rows": [[39]]})
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-seed"] == "7"
+    until(lambda: previews_left(api.context) == 0)
     assert list(api.context.storage.keys(f"projects/{api.project}/jobs/{job_id}/")) == []
-    with api.context.database.read() as session:
-        assert session.scalar(select(func.count()).select_from(Unit).where(Unit.kind == "preview")) == 0
+
+
+def test_the_next_samples_are_drawn_ahead_and_given_once(api: Api) -> None:
+    thread, answers = ask(api, "?count=1")
+    first = api.claim(preview_job(api))
+    units.finish(api.context, first.unit_id, first.attempt, api.result(first))
+    thread.join(10)
+    [answer] = answers
+    model_id = answer.url.path.split("/")[3]
+    until(lambda: preview_job(api) != first.job_id)
+    ahead = api.claim(preview_job(api))
+    units.finish(api.context, ahead.unit_id, ahead.attempt, api.result(ahead))
+    begun = time.monotonic()
+    again = api.http.get(f"/v1/models/{model_id}/samples?count=1")  # no worker draws now
+    assert (again.status_code, again.headers["x-seed"]) == (200, str(ahead.payload["seed"]))
+    assert answer.headers["x-seed"] != again.headers["x-seed"]
+    assert time.monotonic() - begun < 5
+    until(lambda: preview_job(api) != ahead.job_id)
+    assert previews_left(api.context) == 1
+
+
+def test_samples_drawn_ahead_are_not_for_another_count_or_for_a_seed(api: Api) -> None:
+    thread, answers = ask(api, "?count=1")
+    first = api.claim(preview_job(api))
+    units.finish(api.context, first.unit_id, first.attempt, api.result(first))
+    thread.join(10)
+    model_id, project = answers[0].url.path.split("/")[3], api.project
+    until(lambda: previews_left(api.context) == 1 and preview_job(api) != first.job_id)
+    ahead = preview_job(api)
+    for count, seed in ((2, None), (1, 5)):
+        assert previews.ask(api.context, project, model_id, count, seed).job_id != ahead
+    assert previews.ask(api.context, project, model_id, 1, None).job_id == ahead
+    assert previews.ask(api.context, project, model_id, 1, None).job_id != ahead
 
 
 def test_samples_that_no_worker_draws_in_time_are_given_up(
@@ -58,8 +103,7 @@ def test_samples_that_no_worker_draws_in_time_are_given_up(
         answer = api.http.get(f"/v1/models/{api.model()}/samples")
         refused(answer, 503, "unavailable")
         assert int(answer.headers["retry-after"]) > 0
-        with context.database.read() as session:
-            assert session.scalar(select(func.count()).select_from(Unit).where(Unit.kind == "preview")) == 0
+        assert previews_left(context) == 0
 
 
 def test_samples_that_cannot_be_drawn_say_why(api: Api) -> None:
