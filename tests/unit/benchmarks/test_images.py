@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.images import counterfeits
+from benchmarks.images.counterfeits import GENUINE
 from benchmarks.images.few import compared, plain
 from benchmarks.images.judge import Reader
 from benchmarks.images.sets import Pictures
@@ -106,3 +108,21 @@ def test_pictures_that_are_encoded_in_a_pool_are_all_there() -> None:
     chunks = [np.full((3, 16, 16, 3), value, np.uint8) for value in (0, 100, 200, 250)]
     with ThreadPoolExecutor(1) as pool:
         assert in_pool(iter(chunks), pool, 1) == sum(len(png) for chunk in chunks for png in encoded_all(chunk))
+
+
+def test_each_kind_of_counterfeit_is_held_against_the_genuine_ones_by_its_folder() -> None:
+    names = [f"{GENUINE}/3/0.png", f"{GENUINE}/4/1.png", "noise/3/0.png", "noise/7/1.png", "alike/3/0.png"]
+    found = counterfeits.compared(names, np.array([0.5, 0.7, 0.01, 0.02, 0.6]), np.array([0, 0, 1, 1, 0], bool))
+    assert found["noise"] == {"roc_auc": 1.0, "at_5_percent": 1.0}
+    assert found["alike"] == {"roc_auc": 0.5, "at_5_percent": 0.0}
+    assert found[GENUINE]["roc_auc"] == 0.5
+
+
+def test_emoji_lie_on_black_and_wrong_labels_are_never_the_right_ones() -> None:
+    seen = np.full((2, 64, 64, 3), 255, np.uint8)
+    seen[1, 20:44, 20:44] = (30, 60, 90)
+    made = counterfeits.on_black(seen, 28)
+    assert made.shape == (2, 28, 28, 1)
+    assert (made[:, 14, 14, 0].tolist(), made[:, 0, 0, 0].tolist()) == ([0, 195], [0, 0])
+    wrong = counterfeits.under_wrong_labels(digits(), np.random.default_rng(0)).labels
+    assert ((wrong != digits().labels) & (wrong >= 0) & (wrong < DIGITS)).all()
