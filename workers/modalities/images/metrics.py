@@ -39,9 +39,10 @@ class Classifier(nn.Module):
             with torch.no_grad():
                 layer.weight.normal_(0.0, math.sqrt(2.0 / layer.weight[0].numel()), generator=rng)
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # takes two thirds of the time
 
     def _features(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.one(x)), 2, ceil_mode=True)  # a side may be one pixel
+        x = F.relu(F.max_pool2d(self.one(x), 2, ceil_mode=True))  # a side may be one pixel
         x = F.adaptive_avg_pool2d(F.relu(self.two(x)), 4)
         return F.relu(self.hidden(x.flatten(1)))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from workers.modalities.images.judging import JUDGED, Judging, Sample
 
 MOST = 1.25  # times the latent's own width
-HALVINGS = 4  # of the interval that the width is looked for in
+HALVINGS = 3  # of the interval that the width is looked for in
 WORSE = 0.1  # share by which the distance to held-out pictures may grow
 NEXT_TO_NOTHING = 0.02
 
