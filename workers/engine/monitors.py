@@ -39,7 +39,7 @@ class Guard:
         self._reports = 0
         self._lost = 0  # reports in a row
         self.good: checkpoints.State | None = None  # where a roll-back leads
-        self._varied: checkpoints.State | None = None  # where one leads whose samples were all alike
+        self._varied: checkpoints.State | None = None  # where one leads whose samples became all alike
 
     @property
     def lr_share(self) -> float:
@@ -50,8 +50,8 @@ class Guard:
         return 2.0**self.strikes
 
     def begin(self, trainer: Trainer) -> None:
-        """Remember the state of the trainer as a good one in every respect."""
-        self.good = self._varied = checkpoints.state(trainer).copy()
+        """Remember the state of the trainer as a good one."""
+        self.good = checkpoints.state(trainer).copy()
 
     def passes(self, trainer: Trainer, values: dict[str, float]) -> bool:
         """True for a good report, False after a roll-back. Raises Diverged at the third strike."""
@@ -68,7 +68,8 @@ class Guard:
         return False
 
     def varied(self, trainer: Trainer, collapsed: bool) -> bool:
-        """True where samples vary, or nothing is left to try: the report will tell. False after a roll-back."""
+        """True where samples vary, or never did, or nothing is left to try: the report will tell. False after a
+        roll-back."""
         if not collapsed:
             self._varied = checkpoints.state(trainer).copy()
             return True

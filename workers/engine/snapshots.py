@@ -16,12 +16,15 @@ class Best:
         self.tensors: dict[str, Tensor] = {}
 
     def offer(self, network: nn.Module, score: float, step: int, notice: float = 0.0) -> bool:
-        """Keep a copy if the score is lower than the best by more than the share `notice` of it."""
-        worth = math.isfinite(score) and (not self.tensors or score < self.score - notice * abs(self.score))
-        if worth:
-            self.score, self.step = score, step
-            self.tensors = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        return worth
+        """Keep a copy if the score is lower than the best by more than the share `notice` of it, and all weights are
+        finite: the guard may not have looked yet."""
+        if not math.isfinite(score) or (self.tensors and score >= self.score - notice * abs(self.score)):
+            return False
+        tensors = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        if not all(bool(value.isfinite().all()) for value in tensors.values()):
+            return False
+        self.score, self.step, self.tensors = score, step, tensors
+        return True
 
     @torch.no_grad()
     def put_into(self, network: nn.Module) -> None:

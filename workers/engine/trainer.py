@@ -68,8 +68,8 @@ class Trainer:
     share of the samples and is differentiable; with `overfit` the share follows from what D learns by heart.
     `auxiliary_loss(fake, batch)` is added to the generator's loss. `judge(network, warm)` scores the averaged generator
     by held-out samples, less is better: the best is kept and is what `ema` holds at the end. The scores of a warm start
-    and of adversarial training need not compare. `collapsed(network)` says at the same times, but for a warm start's,
-    whether its samples are all alike; then the run goes back to where they were not."""
+    and of adversarial training need not compare. `collapsed(network)` says every
+    `judge_every` adversarial steps whether its samples are all alike; then the run goes back to where they were not."""
 
     def __init__(
         self,
@@ -156,8 +156,8 @@ class Trainer:
                 continue  # rolled back to the last good state
             due = self._due(warm)
             if due and not warm and self.collapsed and not self.guard.varied(self, self.collapsed(self.ema)):
-                continue
-            scored = self._judged(warm, due)
+                continue  # likewise
+            scored = self._judged(warm, due and not self._early(warm))
             yield Progress(self.step, self.steps, values if values is None else values | scored)
 
     def _go_back(self) -> None:
@@ -189,8 +189,11 @@ class Trainer:
     def _due(self, warm: WarmStart | None) -> bool:
         """Whether it is time to look at the averaged generator's samples."""
         every = warm.settings.judge_every if warm else self.settings.judge_every
-        early = not warm and self.step - self._warm_steps < self.settings.judge_from * self.settings.steps
-        return bool(every) and not early and (self._last(warm) or self.step % every == 0)
+        return bool(every) and (self._last(warm) or self.step % every == 0)
+
+    def _early(self, warm: WarmStart | None) -> bool:
+        """Whether it is too early to score them."""
+        return not warm and self.step - self._warm_steps < self.settings.judge_from * self.settings.steps
 
     def _judged(self, warm: WarmStart | None, due: bool) -> dict[str, float]:
         """Score the averaged generator when it is time, keep it if it is the best; a warm start may end by it."""

@@ -264,6 +264,14 @@ def test_samples_that_become_all_alike_send_the_run_back_to_where_they_were_not_
     assert (run.step, run.guard.strikes, run.guard.gamma_factor) == (80, strikes, 2.0**strikes)
 
 
+def test_samples_that_never_varied_send_a_run_nowhere() -> None:
+    run = Trainer(
+        Line(), Critic(), draw, replace(SETTINGS, steps=80, judge_every=20), seed=0, collapsed=lambda network: True
+    )
+    finish(run)
+    assert (run.step, run.guard.strikes) == (80, 0)
+
+
 def test_endless_nan_ends_in_diverged() -> None:
     run = Trainer(
         Line(), Critic(), lambda n, rng: Batch(torch.full((n, 1), math.nan), torch.zeros(n, 1)), SETTINGS, seed=0

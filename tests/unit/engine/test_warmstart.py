@@ -94,6 +94,13 @@ def test_a_run_that_is_resumed_in_either_stage_ends_in_the_same_weights(tmp_path
         assert all(torch.equal(value, weights[name]) for name, value in whole.ema.state_dict().items()), step
 
 
+def test_weights_that_are_not_finite_are_never_the_best() -> None:
+    best, network = Best(), nn.Linear(1, 1)
+    nn.init.constant_(network.weight, math.nan)
+    assert not best.offer(network, 0.5, 1)
+    assert not best.tensors
+
+
 def test_scores_that_are_not_numbers_are_no_progress() -> None:
     best, network = Best(), nn.Linear(1, 1)
     assert best.offer(network, 2.0, 1)

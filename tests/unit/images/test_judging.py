@@ -102,6 +102,19 @@ def good() -> dict[str, Any]:
     return told(judging(TRAIN, HOLDOUT, fresh, CLASSES))[0]
 
 
+def of_one_class_one(n: int, seed: int) -> tuple[Pixels, Labels]:
+    """All frames are one frame; discs vary as ever."""
+    pixels, labels = fresh(n, seed)
+    pixels[labels == 1] = pixels[1]
+    return pixels, labels
+
+
+def test_samples_that_are_all_alike_in_a_class_of_two_have_collapsed() -> None:
+    held = judging(discs(400, 1), discs(400, 2), fresh, ["disc", "frame"])
+    assert not held.collapsed(fresh)
+    assert held.collapsed(of_one_class_one)
+
+
 def test_samples_as_good_as_real_pictures_reach_the_ceiling_in_every_figure(good: dict[str, Any]) -> None:
     figures, ceiling = good["figures"], good["ceiling"]
     assert set(figures) == set(good["meaning"]) == set(ceiling)

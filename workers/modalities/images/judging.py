@@ -35,7 +35,7 @@ FEWEST_FOR_FD = 100  # with fewer, a Frechet distance tells how many they were a
 TAUGHT = 10_000  # real pictures, at most, that the classifier learns from
 TAUGHT_AGAIN = 4_000  # samples, at most, that another learns from
 AT_ONCE = 100  # pictures whose pixels are floats at one time
-COLLAPSED = 0.5  # spread under which samples are all alike
+COLLAPSED, MANY = 0.5, 0.2  # spread under which samples are all alike; share of classes that are many
 TRUSTED = 0.5  # accuracy of the classifier on held-out pictures, under which samples are not seen with its eyes
 FD, KID = f"FD-{effnet.NAME}", f"KID-{effnet.NAME}"
 
@@ -81,8 +81,10 @@ class Judging:
         return kid(self._watched.effnet, self.drawn(self.most(WATCHED), sample).effnet)
 
     def collapsed(self, sample: Sample) -> bool:
-        """Whether a few samples hardly differ, beside real pictures. The same noise at each call."""
-        return self.spread(self.drawn(self.most(WATCHED), sample)) < COLLAPSED
+        """Whether a few samples hardly differ, beside real pictures, or those of many classes. The same noise at each
+        call."""
+        spreads = self._spreads(self.drawn(self.most(WATCHED), sample))
+        return bool(spreads.size) and (spreads.mean() < COLLAPSED or (spreads < COLLAPSED).mean() >= MANY)
 
     def evaluate(self) -> dict[str, float]:
         """Figures of samples as the network is now, beside held-out pictures; cheap enough for a few calls in a run."""
@@ -118,9 +120,14 @@ class Judging:
 
     def spread(self, lot: Lot) -> float:
         """Pixel standard deviation of samples over that of real pictures, mean over classes; NaN of too few."""
+        spreads = self._spreads(lot)
+        return float(spreads.mean()) if spreads.size else math.nan
+
+    def _spreads(self, lot: Lot) -> NDArray[np.float64]:
+        """Of each class with enough pictures."""
         groups = (np.maximum(self.real.labels, 0), np.maximum(lot.labels, 0))  # without labels, all are one
         spreads = metrics.spreads(self.real.small, lot.small, *groups, max(1, self.classes))
-        return float(np.nanmean(spreads)) if np.isfinite(spreads).any() else math.nan
+        return spreads[np.isfinite(spreads)]
 
     def usefulness(self) -> tuple[float, float] | None:
         """Accuracy on held-out pictures of a small network taught by (samples, real pictures); None without labels."""
