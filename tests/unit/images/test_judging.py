@@ -199,11 +199,11 @@ def test_without_held_out_pictures_copies_are_still_found_by_how_far_training_pi
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("held_out", [0, 12])
+@pytest.mark.parametrize("held_out", [0, 12, 60])
 def test_any_channels_without_labels_give_finite_figures_in_the_other_networks_eyes(
     channels: int, held_out: int
 ) -> None:
-    pixels, holdout = discs(40, 0, channels)[0], discs(40, 1, channels)[0][:held_out]
+    pixels, holdout = discs(40, 0, channels)[0], discs(60, 1, channels)[0][:held_out]
 
     def sample(n: int, seed: int) -> tuple[Pixels, Labels]:
         return discs(n, seed + 9, channels)[0], np.full(n, -1)

@@ -82,8 +82,8 @@ def _use(judging: Judging) -> str:
     text = (
         "The networks saw only the training pictures; figures compare samples with the held-out ones."
         if judging.held_out
-        else "With fewer than 100 pictures none are held out: figures compare samples with training pictures, so a"
-        " good figure may also mean copies."
+        else "Of so few pictures hardly any are held out: figures compare samples with training pictures, so a good"
+        " figure may also mean copies."
     )
     return f"{text} {SEEN[judging.space]}"
 
