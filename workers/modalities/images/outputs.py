@@ -4,11 +4,14 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import tarfile
 import tempfile
 import zipfile
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -21,6 +24,7 @@ from workers.modalities.images.codec import Codec
 from workers.modalities.images.pictures import encoded
 
 Samples = Iterator[tuple[int, NDArray[np.uint8], NDArray[np.int64]]]  # (index of the first, pixels, labels)
+BLOCK = 25  # pictures that a thread encodes at a time
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that a zip can say
 
 
@@ -49,6 +53,33 @@ def entry(name: str, method: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
     return info
 
 
+def _encoded(samples: Samples) -> Iterator[tuple[int, list[bytes], NDArray[np.int64]]]:
+    """(index of the first, PNGs, labels): encoded on all cores, while the next piece is drawn."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+
+        def begun(pixels: NDArray[np.uint8]) -> list[Future[list[bytes]]]:
+            blocks = (pixels[at : at + BLOCK] for at in range(0, len(pixels), BLOCK))
+            return [pool.submit(_block, block) for block in blocks]
+
+        waiting: deque[tuple[int, list[Future[list[bytes]]], NDArray[np.int64]]] = deque()
+        for first, pixels, labels in samples:
+            waiting.append((first, begun(pixels), labels))
+            if len(waiting) > 1:
+                yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+
+
+def _block(pixels: NDArray[np.uint8]) -> list[bytes]:
+    return [encoded(picture) for picture in pixels]
+
+
+def _finished(
+    first: int, blocks: list[Future[list[bytes]]], labels: NDArray[np.int64]
+) -> tuple[int, list[bytes], NDArray[np.int64]]:
+    return first, [png for block in blocks for png in block.result()], labels
+
+
 def write_zip(path: Path, samples: Samples, codec: Codec) -> None:
     """`label/000000123.png` (or `images/...`) and, with classes, labels.csv."""
     places = folders(codec.classes)
@@ -56,10 +87,10 @@ def write_zip(path: Path, samples: Samples, codec: Codec) -> None:
         text = io.TextIOWrapper(listed, "utf-8", newline="", write_through=True)
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["file", "label"])
-        for first, pixels, labels in samples:
-            for offset, (picture, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
+        for first, pngs, labels in _encoded(samples):
+            for offset, (png, label) in enumerate(zip(pngs, labels.tolist(), strict=True)):
                 name = f"{places[max(label, 0)]}/{first + offset:09d}.png"
-                archive.writestr(entry(name), encoded(picture))  # PNG is deflated already: stored
+                archive.writestr(entry(name), png)  # PNG is deflated already: stored
                 if codec.classes is not None:
                     rows.writerow([name, codec.classes[label]])
         if codec.classes is not None:
@@ -78,10 +109,10 @@ def _tar_file(out: BinaryIO, name: str, data: bytes) -> None:
 def write_webdataset(path: Path, samples: Samples, codec: Codec) -> None:
     """A tar of `000000123.png` and, with classes, `.cls` (the class's index) and `.json` (its name)."""
     with path.open("wb") as out:
-        for first, pixels, labels in samples:
-            for offset, (picture, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
+        for first, pngs, labels in _encoded(samples):
+            for offset, (png, label) in enumerate(zip(pngs, labels.tolist(), strict=True)):
                 key = f"{first + offset:09d}"
-                _tar_file(out, f"{key}.png", encoded(picture))
+                _tar_file(out, f"{key}.png", png)
                 if codec.classes is not None:
                     _tar_file(out, f"{key}.cls", str(label).encode())
                     _tar_file(out, f"{key}.json", json.dumps({"label": codec.classes[label]}).encode())
@@ -101,10 +132,9 @@ def write_parquet(path: Path, samples: Samples, codec: Codec) -> None:
     schema = pa.schema(fields, metadata={"huggingface": stated})
     # PNG is deflated already, and each picture occurs once: neither compression nor a dictionary would gain anything.
     with pq.ParquetWriter(path, schema, compression="none", use_dictionary=["label"]) as out:
-        for first, pixels, labels in samples:
-            names = [f"{first + offset:09d}.png" for offset in range(len(pixels))]
-            encoded_all = pa.array([encoded(picture) for picture in pixels], pa.binary())
-            columns = [pa.StructArray.from_arrays([encoded_all, pa.array(names)], fields=list(image))]
+        for first, pngs, labels in _encoded(samples):
+            names = [f"{first + offset:09d}.png" for offset in range(len(pngs))]
+            columns = [pa.StructArray.from_arrays([pa.array(pngs, pa.binary()), pa.array(names)], fields=list(image))]
             if codec.classes is not None:
                 columns.append(pa.array(codec.classes, pa.string()).take(pa.array(labels)))
             out.write_batch(pa.record_batch(columns, schema=schema))
