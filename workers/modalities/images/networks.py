@@ -195,10 +195,10 @@ class Discriminator(nn.Module):
         high, wide = self.form.padded
         if (high, wide) != x.shape[2:]:
             x = F.pad(x, (0, wide - x.shape[3], 0, high - x.shape[2]))
-        x = self.look(SPACE.arranged(x))
+        x = SPACE.arranged(self.look(x))  # after it: where there is one channel the order is open
         for index, (adapt, stage) in enumerate(zip(self.changes, self.stages, strict=True)):
             x = stage(adapt(SPACE.half(x) if index else x), self.inside)
-        found = self.features((x * self.basis).sum((2, 3)))
+        found = self.features((x * SPACE.arranged(self.basis)).sum((2, 3)))
         score: Tensor = self.score(found)[:, 0]
         if self.embed is None:
             return score
