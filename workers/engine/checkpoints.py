@@ -73,6 +73,8 @@ def state(trainer: Trainer) -> State:
         "step": trainer.step,
         "lead": trainer.lead,
         "lr_share": trainer.lr_share,
+        "loss": trainer.loss,
+        "reined": trainer.reined,
         "augmented": trainer.augmented,
         "strikes": trainer.guard.strikes,
         "best": [trainer.best.score, trainer.best.step] if trainer.best.tensors else None,
@@ -148,6 +150,8 @@ class _Numbers:
     step: int
     lead: float
     lr_share: float
+    loss: float
+    reined: float
     augmented: float
     strikes: int
     best: tuple[float, int] | None
@@ -164,6 +168,8 @@ class _Numbers:
             int(saved["step"]),
             float(saved["lead"]),
             float(saved["lr_share"]),
+            float(saved["loss"]),
+            float(saved["reined"]),
             float(saved["augmented"]),
             int(saved["strikes"]),
             None if best is None else (float(best[0]), int(best[1])),
@@ -178,6 +184,7 @@ class _Numbers:
 
     def put_into(self, trainer: Trainer) -> None:
         trainer.step, trainer.lead, trainer.lr_share = self.step, self.lead, self.lr_share
+        trainer.loss, trainer.reined = self.loss, self.reined
         trainer.guard.strikes, trainer.augmented = self.strikes, self.augmented
         trainer.best.score, trainer.best.step = self.best or (inf, 0)
         trainer.members = [Best(*member) for member in self.members]

@@ -28,6 +28,7 @@ LEAST = 0.05  # share of the generator's learning rate that `balance` leaves it,
 MARGIN = 0.01  # share of its score by which adversarial training must beat the warm start: scores are noisy
 BEHIND = 0.01  # share of its score by which a generator whose round was cut short may be worse than those before it
 PULL = 0.05  # how fast `balance` moves the generator's learning rate, per step
+REIN, HARDEST = 0.05, 100.0  # how fast `rein` moves gamma, per step, and by how much at most
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Settings:
     penalty_every: int = 1  # lazy regularisation: every k-th step, times k
     penalty_share: float = 1.0  # share of the batch that is penalised
     share_fakes: bool = True  # the generator's step uses the discriminator step's batch and fakes
+    rein: float | None = None  # the discriminator's loss below which gamma grows, and above which it goes back
     balance: float | None = None  # hold the share of pairs that D orders rightly here, by the generator's learning rate
     augmented: float = 0.0  # share of the samples that is augmented, at first or for good
     report_every: int = 10
@@ -107,6 +109,8 @@ class Trainer:
         self.guard = Guard()
         self.trouble: str | None = None  # why a run ended sooner, with what it had
         self.lead = 0.5  # moving average of how often D orders a pair rightly
+        self.loss = math.log(2.0)  # moving average of D's pairing loss; this is guessing
+        self.reined = 1.0  # times its schedule: what `rein` makes of gamma
         # what `balance` leaves of the generator's learning rate: after a warm start D has to catch up first
         self.lr_share = 1.0 if warm_start is None else LEAST
         self._penalty_seen: Tensor | None = None  # the last one: with lazy penalties most steps have none
@@ -252,7 +256,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = warmed(cosine(*rate, step, length), step, s.warmup) * share * self.guard.lr_share
                 group["betas"] = (0.0, beta2)
-        return cosine(*s.gamma, step, length) * self.guard.gamma_factor
+        return cosine(*s.gamma, step, length) * self.guard.gamma_factor * self.reined
 
     def _one_step(self, report: bool) -> dict[str, Tensor]:
         gamma = self._schedule()
@@ -336,12 +340,17 @@ class Trainer:
         return loss.detach()
 
     def _read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
-        """Tensors to numbers (one wait for the device), and the balance of the two learning rates."""
+        """Tensors to numbers (one wait for the device), and what follows from them for the next steps."""
         values = {name: float(value) for name, value in metrics.items()}
         if "lead" not in values:  # a warm start has no discriminator
             return values
         steps = min(self.settings.report_every, self.step)
         self.lead += (1.0 - 0.98**steps) * (values["lead"] - self.lead)
+        self.loss += (1.0 - 0.98**steps) * (values["loss_discriminator"] - self.loss)
+        if self.settings.rein is not None and math.isfinite(self.loss):
+            self.reined *= math.exp(REIN * steps * (self.settings.rein - self.loss))
+            self.reined = min(max(self.reined, 1.0), HARDEST)
+            values["gamma_times"] = self.reined
         if self.settings.balance is not None and math.isfinite(self.lead):
             # D at .5 teaches nothing and G only wanders; far above, G lags: recipes measured .62 as a good middle
             self.lr_share *= math.exp(PULL * steps * (self.lead - self.settings.balance))

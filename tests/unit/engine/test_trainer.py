@@ -82,7 +82,7 @@ def test_each_condition_is_learned_with_its_own_mean_and_spread(change: dict[str
 
 
 def test_a_resumed_run_ends_in_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, steps=60, balance=0.62)
+    settings = replace(SETTINGS, steps=60, balance=0.62, rein=0.69)
     whole = finish(trainer(settings))
     first = trainer(settings)
     for progress in first.run():
@@ -183,6 +183,24 @@ def test_a_batch_of_nan_is_survived_and_the_learning_rate_halved() -> None:
     assert run.guard.strikes == 1
     assert run.guard.lr_share == 0.5
     assert all(bool(w.isfinite().all()) for w in weights.values())
+
+
+class Far(Line):
+    """Begins to paint where nothing real is."""
+
+    def forward(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+        return super().forward(latent, condition) + 8.0
+
+
+@pytest.mark.parametrize(("generator", "least", "most"), [(Line, 1.0, 1.5), (Far, 2.0, 10.0)])
+def test_gamma_grows_while_the_discriminator_wins_easily_and_goes_back_when_it_does_not(
+    generator: type[Line], least: float, most: float
+) -> None:
+    run = Trainer(generator(), Critic(), draw, replace(SETTINGS, steps=800, rein=0.4), seed=0)
+    seen = [p.metrics["gamma_times"] for p in run.run() if p.metrics]
+    assert least <= max(seen) < most
+    assert seen[0] == 1.0
+    assert seen[-1] < max(seen) or max(seen) == 1.0
 
 
 @pytest.mark.parametrize("bad_step", [0, 3])

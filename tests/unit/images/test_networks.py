@@ -48,7 +48,7 @@ def test_digits_get_the_measured_form_and_a_512_pixel_draft_stays_affordable() -
     digits = Codec(28, 28, 1, list("0123456789"), None)
     shape = presets.architecture(digits, config(preset="draft"), "cpu")
     assert (shape.widths, shape.basis, shape.padded) == ((96, 64), (7, 7), (28, 28))
-    assert presets.settings(shape, config(preset="draft"), "cpu", True).steps == 6_300
+    assert presets.settings(shape, config(preset="draft"), "cpu", True).steps == 7_200
     large = presets.architecture(Codec(512, 512, 3, None, None), config(preset="draft"), "cpu")
     assert presets.settings(large, config(preset="draft"), "cpu", True).steps == 500
 
