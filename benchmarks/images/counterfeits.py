@@ -9,7 +9,6 @@ which the model never saw: .5 not at all, 1 always (.998 here: a few real ones s
 is the share that is called counterfeit where 5 % of real ones should be. All say that they are some digit, as whoever
 passes them off would; with --unlabelled the upload has no classes."""
 
-import argparse
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -27,7 +26,7 @@ from torch.nn import functional as F
 
 from benchmarks.images import peers
 from benchmarks.images.sets import Pictures, read, source, split
-from benchmarks.images.trained import config, dataset, drawn, on_threads, sampler, trained
+from benchmarks.images.trained import config, dataset, drawn, on_threads, options, sampler, trained
 from benchmarks.tables.models import own
 from benchmarks.tables.running import Desk, circumstances
 from workers.modalities import quiet
@@ -100,17 +99,11 @@ def scored(folder: Path, kinds: Kinds, labelled: bool, device: str, seed: int) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--folder", type=Path, help="where the model is left, and taken from if it is there")
-    parser.add_argument("--preset", default="draft")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--each", type=int, default=500, help="pictures of a kind; all held-out digits are scored")
     parser.add_argument("--seconds", type=float, default=60.0, help="CPU seconds that the DCGAN trains")
     parser.add_argument("--unlabelled", action="store_true")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data", type=Path, help="a folder with the sets as zips")
     args = parser.parse_args()
     on_threads(args.threads)
     train, held = split(SET, args.data)

@@ -8,7 +8,6 @@ than half the median of those other pictures. Both in features of EfficientNet-L
 alike, and in plain pixels (colour times alpha), which also see through faint noise. The pictures that the worker holds
 out of the hundred count as neither."""
 
-import argparse
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.images.sets import read, source
-from benchmarks.images.trained import config, dataset, drawn, on_threads, sampler, trained, unlabelled
+from benchmarks.images.trained import config, dataset, drawn, on_threads, options, sampler, trained, unlabelled
 from benchmarks.tables.running import Desk, circumstances
 from workers.metrics import effnet
 from workers.metrics.manifold import nearest
@@ -59,17 +58,11 @@ def sheet(made: Pixels, known: Pixels) -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--set", default="emoji64_google")
-    parser.add_argument("--preset", default="draft")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--unseen", type=int, default=1_000, help="other pictures to compare with, at most")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data", type=Path, help="a folder with the set as a zip")
     parser.add_argument("--sheet", type=Path, help="a PNG of samples beside training pictures")
     args = parser.parse_args()
     on_threads(args.threads)

@@ -15,10 +15,8 @@ from PIL import Image
 
 from benchmarks.images import peers
 from benchmarks.images.judge import judged
-from benchmarks.images.sets import Pictures, split, write
-from benchmarks.tables.models import own
-from workers.modalities import modality
-from workers.modalities.images.modality import ImageSampler
+from benchmarks.images.sets import Pictures, split
+from benchmarks.images.trained import config, drawn, sampler, trained
 from workers.modalities.images.outputs import grid
 
 SHOWN = 10  # columns of a picture of samples, and rows
@@ -27,19 +25,10 @@ SHOWN = 10  # columns of a picture of samples, and rows
 def ours(model: str, train: Pictures, seed: int, folder: Path) -> tuple[Pictures, dict[str, Any]]:
     """As the worker trains; `model` is mintage:PRESET or mintage:PRESET:STEPS."""
     _, preset, *steps = model.split(":")
-    write(train, folder / "upload.zip")
-    config = {"preset": preset, "seed": seed} | ({"steps": int(steps[0])} if steps else {})
-    own.ingest(folder, "upload.zip", "images")
-    begin, wall = time.process_time(), time.monotonic()
-    result = own.train(folder, config, kind="images")
-    told = {"cpu_seconds": time.process_time() - begin, "wall_seconds": time.monotonic() - wall}
-    report = result["report"]
-    told |= {"steps": result["steps"], "figures": report["figures"], "verdict": report["verdict"]}
-    sampler = modality("images").sampler(folder / own.MODEL, "cpu")
-    assert isinstance(sampler, ImageSampler)
-    drawn = [sampler.chunk(number, 250, seed + 1, None) for number in range(-(-len(train) // 250))]
-    pixels, labels = (np.concatenate(part)[: len(train)] for part in zip(*drawn, strict=True))
-    names = [train.classes.index(name) for name in sampler.codec.classes or ()]
+    told = trained(train, config(preset, seed, int(steps[0]) if steps else None), folder)
+    source = sampler(folder)
+    pixels, labels = drawn(source, len(train), seed + 1)
+    names = [train.classes.index(name) for name in source.codec.classes or ()]
     return Pictures(pixels, np.array(names)[labels], train.classes, [""] * len(labels)), told
 
 

@@ -10,7 +10,6 @@ are those that the training pictures were drawn from: the product of the digits'
 their own counts, whose chance a model should not repeat. `real` has the same figures of fresh real pictures, as many:
 a perfect model's divergence is not 0, but about 999 / (2 * samples)."""
 
-import argparse
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.images.judge import Reader, accuracy, taught, tensors
 from benchmarks.images.sets import Pictures, split
-from benchmarks.images.trained import config, drawn, on_threads, sampler, trained, unlabelled
+from benchmarks.images.trained import config, drawn, on_threads, options, sampler, trained, unlabelled
 from benchmarks.tables.running import Desk, circumstances
 from workers.modalities.images.outputs import grid
 
@@ -63,15 +62,9 @@ def figures(found: Ints, data: Floats) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="draft")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options(__doc__)
     parser.add_argument("--pictures", type=int, default=20_000, help="to train on")
     parser.add_argument("--samples", type=int, default=25_600)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data", type=Path, help="a folder with the set as a zip")
     parser.add_argument("--sheet", type=Path, help="a PNG of samples")
     args = parser.parse_args()
     on_threads(args.threads)

@@ -1,5 +1,6 @@
 """Our model as its worker trains it, on pictures of a benchmark's own making, and what is left behind."""
 
+import argparse
 import json
 import os
 import time
@@ -15,6 +16,18 @@ from benchmarks.tables.models import own
 from workers.modalities import Dataset, modality
 from workers.modalities.images.modality import CHUNK, ImageSampler
 from workers.work.train import download
+
+
+def options(doc: str | None) -> argparse.ArgumentParser:
+    """What every benchmark of a model that it trains can be told."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="draft")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--data", type=Path, help="a folder with the sets as zips")
+    return parser
 
 
 def on_threads(n: int) -> None:

@@ -63,7 +63,7 @@ def _drawn_ahead(session: Session, model: Model, count: int) -> Job | None:
         Job.state.in_((State.QUEUED, State.RUNNING, State.SUCCEEDED)),
     )
     for job in session.scalars(query.order_by(Job.id).with_for_update(skip_locked=True)):
-        if job.spec["ahead"] and job.spec["count"] == count:
+        if job.spec.get("ahead") and job.spec["count"] == count:
             job.spec = job.spec | {"ahead": False}
             return job
     return None

@@ -42,7 +42,7 @@ SHOWN = {
     "neighbours.png": "Samples (framed) beside the training pictures nearest to them: on the left those that come"
     " closest of all, on the right others, from near to far. Samples that are copies would look like their neighbours.",
     "film.webp": "The film of the training: what became of the same noise, from one evaluation to the next. It ends"
-    " with the model itself.",
+    " with the network that is kept, before its latents were widened.",
 }
 
 

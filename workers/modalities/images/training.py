@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +80,10 @@ class ImageTraining:
             augment=augmentation(self.codec.alpha, self.mirror),
             overfit=Overfit(self._held_out, max(1, settings.steps // 10)) if len(self.holdout) else None,
             judge=self._distance,
-            collapsed=lambda network: self.judging.collapsed(lambda n, seed: self.samples(network, n, seed)),
+            collapsed=lambda network: self.judging.collapsed(partial(self.samples, network)),
         )
         self.trainer.ema.inside = torch.float32  # type: ignore[assignment]  # as the sampler draws
-        self.judging = Judging(
-            self.train, self.holdout, self.codec, lambda n, seed: self.samples(self.trainer.ema, n, seed), device
-        )
+        self.judging = Judging(self.train, self.holdout, self.codec, partial(self.samples, self.trainer.ema), device)
 
     def _fits(self) -> bool:
         return len(self.train) * math.prod(self.train.shape) <= IN_MEMORY
@@ -119,7 +118,7 @@ class ImageTraining:
         return self.judging.evaluate()
 
     def _distance(self, network: nn.Module, warm: bool) -> float:
-        return self.judging.distance(lambda n, seed: self.samples(network, n, seed))
+        return self.judging.distance(partial(self.samples, network))
 
     def samples(
         self, network: nn.Module, n: int, seed: int, width: float = 1.0
@@ -142,7 +141,7 @@ class ImageTraining:
     def export(self, directory: Path) -> dict[str, object]:
         """Fit the latent's width, and write the model's files; the report last, from figures computed here."""
         ema = self.trainer.ema
-        width = fitting(self.judging, lambda width: lambda n, seed: self.samples(ema, n, seed, width))
+        width = fitting(self.judging, lambda width: partial(self.samples, ema, width=width))
         ema.widen(width)  # type: ignore[operator]
         _save(self.trainer.ema, directory / "generator.safetensors", self.form)
         _save(self.trainer.discriminator, directory / "discriminator.safetensors", self.form)
