@@ -182,6 +182,16 @@ def test_a_tar_header_that_claims_an_endless_name_is_refused_without_reading_it(
     assert refusal(tmp_path / "in", content) == "corrupt_file"
 
 
+@pytest.mark.parametrize("size", ["²".encode(), b"9" * 5000])
+def test_a_tar_whose_extended_header_states_no_number_is_read_by_its_plain_one(size: bytes, tmp_path: Path) -> None:
+    record = b" size=" + size + b"\n"
+    info = tarfile.TarInfo("extended")
+    info.type, info.size = tarfile.XHDTYPE, len(record) + 4
+    head = info.tobuf(tarfile.USTAR_FORMAT) + f"{info.size:04d}".encode() + record
+    content = head + bytes(-len(head) % 512) + tarred(pngs(10))
+    assert ingested(tmp_path, content)[0].rows == 10
+
+
 def test_a_hundred_thousand_files_of_rubbish_are_refused_quickly(tmp_path: Path) -> None:
     content = zipped({f"d/{i}.png": b"rubbish" for i in range(100_000)})
     began = time.process_time()

@@ -245,12 +245,17 @@ def _pax(data: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     while data:
         head, _, _ = data.partition(b" ")
-        if not head.isdigit() or not 0 < int(head) <= len(data):
+        if not _is_number(head.decode("latin-1")) or not 0 < int(head) <= len(data):
             break
         record, data = data[len(head) + 1 : int(head) - 1], data[int(head) :]
         key, _, value = record.partition(b"=")
         found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
     return found
+
+
+def _is_number(text: str) -> bool:
+    """Whether `int` takes it: other scripts' digits are refused there, and so are thousands of digits."""
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _tar_headers(stream: _Stream, limits: Limits) -> Iterator[tuple[str, int, bytes]]:
@@ -277,7 +282,7 @@ def _tar_headers(stream: _Stream, limits: Limits) -> Iterator[tuple[str, int, by
             elif info.type == b"x":
                 extended.update(_pax(data))
             continue
-        size = int(extended["size"]) if extended.get("size", "").isdigit() else info.size
+        size = int(extended["size"]) if _is_number(extended.get("size", "")) else info.size
         yield extended.get("path", info.name), size, info.type
         extended = {}
 
