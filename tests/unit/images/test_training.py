@@ -19,7 +19,7 @@ from workers.modalities.images.options import attributes_of
 from workers.modalities.images.spec import ImageConfig, label_condition
 from workers.modalities.images.training import ImageTraining
 
-from .helpers import encoded, ingested, noise, on, zipped
+from .helpers import encoded, ingested, noise, on, pngs, zipped
 
 
 def config(**fields: Any) -> ImageConfig:
@@ -205,6 +205,16 @@ def test_no_chunk_repeats_another_and_seeds_do_not_overlap(sampler: ImageSampler
     assert len({pixels.tobytes() for pixels, _ in chunks}) == 4
     assert len({labels.tobytes() for _, labels in chunks}) == 4
     assert all(len({picture.tobytes() for picture in pixels}) > 15 for pixels, _ in chunks)  # 22 bars there are
+
+
+def test_a_sheet_of_large_pictures_shows_fewer(bars: Dataset, tmp_path: Path) -> None:
+    small = MODALITY.training(bars, config(), "cpu").picture()
+    shots = ingested(tmp_path, zipped(pngs(12, high=300, wide=300)), width=300, height=300)[1]
+    large = MODALITY.training(shots, config(), "cpu").picture()
+    assert small is not None
+    assert large is not None
+    assert Image.open(io.BytesIO(small)).size == (10 * 66 + 2, 2 * 66 + 2)  # both classes, each picture enlarged
+    assert Image.open(io.BytesIO(large)).size == (5 * 302 + 2, 5 * 302 + 2)
 
 
 def test_an_unknown_format_is_refused_and_a_stop_leaves_at_once(sampler: ImageSampler, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ CONFIG = "config.json"
 IN_MEMORY = 2 << 30  # bytes of pixels that are held in memory, not read from the disk again for each batch
 HELD, READ = 1_000, 2e8  # pictures read at a time, bytes a second from the disk
 PAINTED = 2_000_000  # positions at once
+SHEET, FEWEST_SHOWN, MOST_SHOWN = 1_536, 3, 10  # pixels of a side of a sheet of samples, about; pictures along it
 
 
 def architecture_from(text: str) -> Architecture:
@@ -58,8 +59,15 @@ def painted(generator: nn.Module, codec: Codec, latent: Tensor, labels: NDArray[
 class ImageTraining:
     """Prepared by the dataset and config alone; `trainer` does the steps."""
 
-    def __init__(self, dataset: Dataset, config: ImageConfig, device: str, preparing: Preparing = unheard) -> None:
-        self.config, self.device = config, device
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: ImageConfig,
+        device: str,
+        preparing: Preparing = unheard,
+        inception: Path | None = None,
+    ) -> None:
+        self.config, self.device, self.inception = config, device, inception
         self.train, self.holdout = Pictures(dataset, "train"), Pictures(dataset, "holdout")
         refuse_few(len(self.train))
         self.codec = _codec(dataset, self.train)
@@ -130,9 +138,10 @@ class ImageTraining:
         return self.codec.decode(painted(network, self.codec, latent, labels, self.device)), labels
 
     def picture(self) -> bytes:
-        """Rows are classes (or any), columns the same noise in each."""
-        classes = min(len(self.codec.classes or ()), 10)
-        rows, columns = (classes, 10) if classes else (8, 8)
+        """Rows are classes (or any), columns the same noise in each; fewer of large pictures."""
+        most = [max(FEWEST_SHOWN, min(MOST_SHOWN, SHEET // side)) for side in (self.codec.height, self.codec.width)]
+        classes = min(len(self.codec.classes or ()), most[0])
+        rows, columns = (classes or min(8, most[0])), (most[1] if classes else min(8, most[1]))
         rng = torch.Generator().manual_seed(0)
         latent = self.trainer.ema.latent(columns if classes else rows * columns, rng)  # type: ignore[operator]
         labels = np.repeat(np.arange(rows), columns) if classes else np.full(rows * columns, -1)
@@ -166,7 +175,7 @@ class ImageTraining:
             "mirrored": self.mirror,
             "latent_width": round(width, 3),
         }
-        found = report(self.judging, near, spent)
+        found = report(self.judging, near, spent, self.inception)
         (directory / "report.json").write_text(json.dumps(found, indent=1))
         return found
 
