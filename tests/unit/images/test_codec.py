@@ -36,6 +36,14 @@ def test_colour_under_full_transparency_is_forgotten_and_all_other_kept(channels
     assert (back[..., -1] == pixels[..., -1]).all()
 
 
+def test_pictures_decoded_in_pieces_are_those_decoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.modalities.images.codec.AT_ONCE", 2 * 16 * 16)
+    x = 2 * torch.rand((5, 4, 16, 16), generator=torch.Generator().manual_seed(0)) - 1
+    single = np.concatenate([codec(4).decode(one[None]) for one in x])
+    assert (codec(4).decode(x) == single).all()
+    assert codec(4).decode(x[:0]).shape == (0, 16, 16, 4)
+
+
 def test_what_a_generator_paints_outside_the_range_is_cut() -> None:
     assert codec(1).decode(torch.full((1, 1, 16, 16), 7.0)).max() == 255
     assert codec(4).decode(torch.full((1, 4, 16, 16), -7.0)).max() == 0

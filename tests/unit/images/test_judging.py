@@ -2,6 +2,7 @@
 
 import io
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,31 @@ def test_samples_that_are_all_alike_in_a_class_of_two_have_collapsed() -> None:
     held = judging(discs(400, 1), discs(400, 2), fresh, ["disc", "frame"])
     assert not held.collapsed(fresh)
     assert held.collapsed(of_one_class_one)
+
+
+def test_of_so_many_classes_that_none_has_enough_samples_a_collapse_is_seen_all_the_same() -> None:
+    names = [str(number) for number in range(150)]
+
+    def of_many(found: tuple[Pixels, Labels]) -> tuple[Pixels, Labels]:
+        return found[0], np.arange(len(found[0])) % len(names)
+
+    judged = judging(of_many(TRAIN), of_many(HOLDOUT), fresh, names)
+    assert not judged.collapsed(lambda n, seed: of_many(fresh(n, seed)))
+    assert judged.collapsed(lambda n, seed: of_many((fresh(1, seed)[0].repeat(n, 0), np.zeros(n, np.int64))))
+
+
+def test_samples_that_teach_another_network_are_not_all_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.modalities.images.judging.JUDGED_BYTES", 0)
+    held = list[weakref.ref[Pixels]]()
+
+    def sample(n: int, seed: int) -> tuple[Pixels, Labels]:
+        assert sum(one() is not None for one in held) <= 2
+        found = fresh(n, seed)
+        held.append(weakref.ref(found[0]))
+        return found
+
+    assert judging(TRAIN, HOLDOUT, sample, CLASSES).usefulness() is not None
+    assert len(held) == 5
 
 
 def test_samples_as_good_as_real_pictures_reach_the_ceiling_in_every_figure(good: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 INVISIBLE = 4.0 / 255  # alpha below this is none: colour divided by it would be noise
+AT_ONCE = 2_000_000  # positions that are decoded at a time
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,21 @@ class Codec:
         return torch.cat([colour * alpha / 255.0, alpha], 1).div_(127.5).sub_(1.0)
 
     def decode(self, x: Tensor) -> NDArray[np.uint8]:
-        """The inverse, with colour divided by alpha again."""
+        """The inverse, with colour divided by alpha again; in pieces, as it takes several times the memory of x."""
+        out = np.empty((len(x), *x.shape[2:], x.shape[1]), np.uint8)
+        step = max(1, AT_ONCE // (self.height * self.width))
+        for at in range(0, len(x), step):
+            out[at : at + step] = self._decoded(x[at : at + step])
+        return out
+
+    def _decoded(self, x: Tensor) -> NDArray[np.uint8]:
         unit = x.float().clamp(-1.0, 1.0).add(1.0).div(2.0)
         if self.alpha:
             colour, alpha = unit[:, :-1], unit[:, -1:]
             seen = alpha > INVISIBLE
             colour = torch.where(seen, (colour / alpha.clamp_min(INVISIBLE)).clamp_max(1.0), torch.zeros_like(colour))
             unit = torch.cat([colour, torch.where(seen, alpha, torch.zeros_like(alpha))], 1)
-        out: NDArray[np.uint8] = unit.mul(255.0).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        out: NDArray[np.uint8] = unit.mul(255.0).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         return out
 
     def labels(self, n: int, rng: np.random.Generator, among: Sequence[int] | None = None) -> NDArray[np.int64]:

@@ -83,7 +83,10 @@ class Judging:
     def collapsed(self, sample: Sample) -> bool:
         """Whether a few samples hardly differ, beside real pictures, or those of many classes. The same noise at each
         call."""
-        spreads = self._spreads(self.drawn(self.most(WATCHED), sample))
+        lot = self.drawn(self.most(WATCHED), sample)
+        spreads = self._spreads(lot)
+        if not spreads.size:  # so many classes that none has enough samples: all are looked at together
+            spreads = self._spreads(lot, together=True)
         return bool(spreads.size) and (spreads.mean() < COLLAPSED or (spreads < COLLAPSED).mean() >= MANY)
 
     def evaluate(self) -> dict[str, float]:
@@ -123,10 +126,12 @@ class Judging:
         spreads = self._spreads(lot)
         return float(spreads.mean()) if spreads.size else math.nan
 
-    def _spreads(self, lot: Lot) -> NDArray[np.float64]:
-        """Of each class with enough pictures."""
+    def _spreads(self, lot: Lot, together: bool = False) -> NDArray[np.float64]:
+        """Of each class with enough pictures, or of all pictures as one."""
         groups = (np.maximum(self.real.labels, 0), np.maximum(lot.labels, 0))  # without labels, all are one
-        spreads = metrics.spreads(self.real.small, lot.small, *groups, max(1, self.classes))
+        if together:
+            groups = (np.zeros_like(groups[0]), np.zeros_like(groups[1]))
+        spreads = metrics.spreads(self.real.small, lot.small, *groups, 1 if together else max(1, self.classes))
         return spreads[np.isfinite(spreads)]
 
     def usefulness(self) -> tuple[float, float] | None:
@@ -134,9 +139,9 @@ class Judging:
         if self._classifier is None or len(self.holdout) < 100:
             return None
         n, once = min(len(self.train), TAUGHT_AGAIN), self._affordable()
-        lots = [self.drawn(min(once, n - at), seed=2 + at) for at in range(0, n, once)]
-        small, labels = torch.cat([lot.small for lot in lots]), np.concatenate([lot.labels for lot in lots])
-        taught = metrics.classifier(small, labels, self.classes, seed=0)
+        lots = (self.drawn(min(once, n - at), seed=2 + at) for at in range(0, n, once))
+        small, labels = zip(*((lot.small, lot.labels) for lot in lots), strict=True)  # no lot outlives its piece
+        taught = metrics.classifier(torch.cat(small), np.concatenate(labels), self.classes, seed=0)
         return float((taught.read(self.real.small) == self.real.labels).mean()), self._accuracy(self.real)
 
     def overlap(self, lot: Lot) -> Overlap:
