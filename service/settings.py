@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     idle_sampler_seconds: float = Field(
         300.0, ge=0, description="How long a sampler keeps its model after the last use."
     )
+    inception_weights: Path | None = Field(
+        None, description="A safetensors file of Inception-v3 on the workers, for FID in reports: docs/images.md."
+    )
     log_format: Literal["json", "console"] = Field("json", description="How processes log.")
 
     @model_validator(mode="before")

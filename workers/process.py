@@ -28,7 +28,7 @@ TAIL_LINES, LINE_CHARACTERS = 200, 2_000
 SECRET = ("MINTAGE_", "DATABASE_URL", "REDIS_URL", "CELERY_", "PG", "POSTGRES_", "VALKEY_")
 TOLD = (
     "s3_endpoint_url", "s3_region", "s3_bucket", "s3_access_key", "s3_secret_key", "s3_checksums",
-    "checkpoint_seconds", "ingest_memory_bytes",
+    "checkpoint_seconds", "ingest_memory_bytes", "inception_weights",
 )  # fmt: skip
 Message = dict[str, Any]
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ from service.domain.modality import TrainConfig
 from service.errors import InvalidRequest
 from workers.modalities import Dataset, Given, Ingested, Json, PartSink, Preparing, Progress, unheard
 from workers.modalities.conditions import Condition, OneOf, Shares, Value, assign
-from workers.modalities.images import files, frames
+from workers.modalities.images import fid, files, frames
 from workers.modalities.images import given as given_pictures
 from workers.modalities.images.codec import Codec
 from workers.modalities.images.directions import FILE, Directions
@@ -173,7 +173,8 @@ class ImageModality:
     def training(
         self, dataset: Dataset, config: TrainConfig, device: str, preparing: Preparing = unheard
     ) -> ImageTraining:
-        return ImageTraining(dataset, ImageConfig.model_validate(config.model_dump()), device, preparing)
+        checked = ImageConfig.model_validate(config.model_dump())
+        return ImageTraining(dataset, checked, device, preparing, fid.supplied())
 
     def sampler(self, directory: Path, device: str) -> ImageSampler:
         codec = Codec.load(directory / "codec.json")

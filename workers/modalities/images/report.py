@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from workers.modalities.images import fid
 from workers.modalities.images.judging import COLLAPSED, FD, KID, Judging, finite
 from workers.modalities.images.neighbours import COPIES, Neighbours
 
@@ -46,17 +48,22 @@ SHOWN = {
 }
 
 
-def report(judging: Judging, near: Neighbours, training: Mapping[str, object]) -> dict[str, object]:
-    """Public and JSON. Computes the last figures."""
+def report(
+    judging: Judging, near: Neighbours, training: Mapping[str, object], inception: Path | None = None
+) -> dict[str, object]:
+    """Public and JSON. Computes the last figures, those by `inception`'s weights among them where these are given."""
     figures, ceiling = judging.figures(), judging.ceiling()
     useful = judging.usefulness()
     if useful is not None:
         figures["train_on_synthetic"], ceiling["train_on_synthetic"] = (round(value, 4) for value in useful)
     figures |= finite({"nearest_training_picture": near.ratio, "close_to_training": near.close})
     ceiling |= finite({"nearest_training_picture": 1.0, "close_to_training": near.close_unseen})
+    foreign = fid.found(judging, inception)
+    figures |= foreign.figures
+    ceiling |= foreign.ceiling
     codec, classes = judging.codec, _by_class(judging)
     collapsed = [str(row["class"]) for row in classes if _collapsed(row)]
-    return {
+    found: dict[str, object] = {
         "modality": "images",
         "verdict": verdict(figures, ceiling, collapsed),
         "memorisation": memorisation(near, judging.held_out),
@@ -71,10 +78,13 @@ def report(judging: Judging, near: Neighbours, training: Mapping[str, object]) -
         "training": dict(training),
         "figures": figures,
         "ceiling": {name: ceiling[name] for name in figures if name in ceiling},
-        "meaning": {name: MEANING[name] for name in figures},
+        "meaning": {name: (MEANING | fid.MEANING)[name] for name in figures},
         "collapsed_classes": collapsed,
         "by_class": classes[:LISTED],
         "shown": SHOWN,
+    }
+    return found | {
+        name: part for name, part in (("inception", foreign.inception), ("warnings", foreign.warnings)) if part
     }
 
 

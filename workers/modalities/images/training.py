@@ -25,6 +25,7 @@ from workers.modalities.images.judging import Judging
 from workers.modalities.images.neighbours import neighbours
 from workers.modalities.images.networks import Architecture, Discriminator, Generator
 from workers.modalities.images.outputs import grid
+from workers.modalities.images.painting import blocks
 from workers.modalities.images.report import report
 from workers.modalities.images.spec import ImageConfig
 from workers.modalities.images.survey import refuse_few
@@ -34,7 +35,6 @@ from workers.modalities.images.width import fitting
 CONFIG = "config.json"
 IN_MEMORY = 2 << 30  # bytes of pixels that are held in memory, not read from the disk again for each batch
 HELD, READ = 1_000, 2e8  # pictures read at a time, bytes a second from the disk
-PAINTED = 2_000_000  # positions at once
 SHEET, FEWEST_SHOWN, MOST_SHOWN = 1_536, 3, 10  # pixels of a side of a sheet of samples, about; pictures along it
 
 
@@ -46,14 +46,13 @@ def architecture_from(text: str) -> Architecture:
 
 @torch.no_grad()
 def painted(generator: nn.Module, codec: Codec, latent: Tensor, labels: NDArray[np.int64], device: str) -> Tensor:
-    """What the generator makes of these latents and labels, on the CPU, in pieces that fit."""
+    """What the generator makes of these latents and labels, on the CPU; each the same whatever the others are."""
     condition = codec.condition(labels)
-    step = max(1, min(250, PAINTED // (codec.height * codec.width)))
     pieces = []
-    for at in range(0, len(latent), step):
-        given = None if condition is None else condition[at : at + step].to(device)
-        pieces.append(generator(latent[at : at + step].to(device), given).float().cpu())
-    return torch.cat(pieces)
+    for rows in blocks(len(latent), codec, device):
+        given = None if condition is None else condition[rows].to(device)
+        pieces.append(generator(latent[rows].to(device), given).float().cpu())
+    return torch.cat(pieces)[: len(latent)]
 
 
 class ImageTraining:
