@@ -13,9 +13,9 @@ from workers.modalities.images.codec import Codec
 from workers.modalities.images.directions import Directions
 from workers.modalities.images.networks import Generator
 from workers.modalities.images.options import Edit, ImageGenerateOptions, Interpolation, Sheet
+from workers.modalities.images.painting import blocks
 from workers.modalities.images.spec import label_index
 
-POSITIONS = 2_000_000  # painted at once
 First = Callable[[int], tuple[Tensor, int]]  # seed -> latent (64,) and class of its first sample
 
 
@@ -59,9 +59,9 @@ class Tools:
 
     @torch.no_grad()
     def painted(self, begun: Tensor) -> Tensor:
-        """In pieces that fit, on the CPU."""
-        step = max(1, min(250, POSITIONS // (self.codec.height * self.codec.width)))
-        return torch.cat([self.generator.paint_from(piece).float().cpu() for piece in torch.split(begun, step)])
+        """On the CPU; each the same whatever the others are."""
+        places = (rows.to(begun.device) for rows in blocks(len(begun), self.codec, begun.device.type))
+        return torch.cat([self.generator.paint_from(begun[rows]).float().cpu() for rows in places])[: len(begun)]
 
     @torch.no_grad()
     def _begun(self, latent: Tensor, labels: NDArray[np.int64], index: NDArray[np.int64], seed: int) -> Tensor:
