@@ -77,6 +77,7 @@ def state(trainer: Trainer) -> State:
         "reined": trainer.reined,
         "augmented": trainer.augmented,
         "strikes": trainer.guard.strikes,
+        "varied": trainer.guard.ever_varied,
         "best": [trainer.best.score, trainer.best.step] if trainer.best.tensors else None,
         "members": [[member.score, member.step] for member in trainer.members],
         "warm": [warm.patience_left, warm.cuts, warm.over, warm.round]
@@ -154,6 +155,7 @@ class _Numbers:
     reined: float
     augmented: float
     strikes: int
+    varied: bool
     best: tuple[float, int] | None
     members: list[tuple[float, int]]
     warm: tuple[int, int, bool, int] | None
@@ -172,6 +174,7 @@ class _Numbers:
             float(saved["reined"]),
             float(saved["augmented"]),
             int(saved["strikes"]),
+            bool(saved.get("varied", False)),  # checkpoints of old do not say
             None if best is None else (float(best[0]), int(best[1])),
             [(float(score), int(step)) for score, step in saved["members"]],
             None if warm is None else (int(warm[0]), int(warm[1]), bool(warm[2]), int(warm[3])),
@@ -186,6 +189,7 @@ class _Numbers:
         trainer.step, trainer.lead, trainer.lr_share = self.step, self.lead, self.lr_share
         trainer.loss, trainer.reined = self.loss, self.reined
         trainer.guard.strikes, trainer.augmented = self.strikes, self.augmented
+        trainer.guard.ever_varied = self.varied
         trainer.best.score, trainer.best.step = self.best or (inf, 0)
         trainer.members = [Best(*member) for member in self.members]
         if trainer.warm_start is not None and self.warm is not None:

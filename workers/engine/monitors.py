@@ -39,6 +39,7 @@ class Guard:
         self._reports = 0
         self._lost = 0  # reports in a row
         self.good: checkpoints.State | None = None  # where a roll-back leads
+        self.ever_varied = False  # whether samples ever did; a checkpoint says so
         self._varied: checkpoints.State | None = None  # where one leads whose samples became all alike
 
     @property
@@ -50,8 +51,9 @@ class Guard:
         return 2.0**self.strikes
 
     def begin(self, trainer: Trainer) -> None:
-        """Remember the state of the trainer as a good one."""
+        """Remember the state of the trainer as a good one; of a resumed run, as one whose samples varied if any did."""
         self.good = checkpoints.state(trainer).copy()
+        self._varied = self.good if self.ever_varied else None
 
     def passes(self, trainer: Trainer, values: dict[str, float]) -> bool:
         """True for a good report, False after a roll-back. Raises Diverged at the third strike."""
@@ -71,6 +73,7 @@ class Guard:
         """True where samples vary, or never did, or nothing is left to try: the report will tell. False after a
         roll-back."""
         if not collapsed:
+            self.ever_varied = True
             self._varied = checkpoints.state(trainer).copy()
             return True
         if self.strikes + 1 >= STRIKES or self._varied is None:

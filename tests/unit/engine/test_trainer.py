@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,6 +281,23 @@ def test_samples_that_become_all_alike_send_the_run_back_to_where_they_were_not_
     strikes = min(times, 2)
     assert seen == [20, 40, 60, *[60] * strikes, 80]
     assert (run.step, run.guard.strikes, run.guard.gamma_factor) == (80, strikes, 2.0**strikes)
+
+
+def test_a_resumed_run_whose_samples_become_all_alike_goes_back_too(tmp_path: Path) -> None:
+    """They varied at step 20, before the run was lost at step 45."""
+
+    def run_of(alike: Callable[[], bool]) -> Trainer:
+        settings = replace(SETTINGS, steps=80, judge_every=20)
+        return Trainer(Line(), Critic(), draw, settings, seed=0, collapsed=lambda network: alike())
+
+    first = run_of(lambda: False)
+    next(progress for progress in first.run() if progress.step == 45)
+    first.save(tmp_path / "c.safetensors")
+    second = run_of(lambda: second.guard.strikes == 0)
+    second.load(tmp_path / "c.safetensors")
+    steps = [progress.step for progress in second.run()]
+    assert (second.step, second.guard.strikes) == (80, 1)
+    assert steps == [*range(46, 60), *range(46, 81)]
 
 
 def test_samples_that_never_varied_send_a_run_nowhere() -> None:
