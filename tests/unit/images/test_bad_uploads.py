@@ -81,7 +81,10 @@ def truncated(count: int, broken: int) -> dict[str, bytes]:
 CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing at all": (lambda: b"", "empty_file"),
     "a table": (lambda: b"age,income\n1,2\n" * 50, "unsupported_format"),
-    "a picture alone": (lambda: encoded(noise(0)), "unsupported_format"),
+    "half a picture alone": (lambda: encoded(noise(0, 64, 64))[:2_000], "corrupt_images"),
+    "the head of a picture alone": (lambda: encoded(noise(0))[:20], "corrupt_images"),
+    "a speck alone": (lambda: encoded(noise(0, 1, 1)), "images_too_small"),
+    "a picture of 900 megapixels alone": (lambda: png_header(30_000, 30_000), "image_too_large"),
     "an empty zip": (lambda: zipped({}), "no_images"),
     "an empty tar": (lambda: tarred({}), "unsupported_format"),
     "a zip of text": (lambda: zipped({f"{i}.txt": b"hello" for i in range(50)}), "no_images"),
@@ -139,6 +142,14 @@ def test_a_few_pictures_are_taken_with_a_warning_and_are_too_few_to_train_on(
         MODALITY.training(data, ImageConfig(), "cpu")
     assert refused.value.code == "too_few_images"
     assert refused.value.detail == f"Training needs at least 10 pictures; the dataset has {len(members)}."
+
+
+def test_a_picture_alone_is_taken_as_it_would_be_from_a_zip(tmp_path: Path) -> None:
+    one = pngs(1, high=40, wide=20, channels=3)
+    alone, data = ingested(tmp_path / "alone", one["0000.png"])
+    packed, same = ingested(tmp_path / "zip", zipped(one))
+    assert (alone.rows, alone.schema, alone.warnings) == (1, packed.schema, packed.warnings)
+    assert np.array_equal(everything(data)[0], everything(same)[0])
 
 
 def test_a_zip_bomb_is_refused_before_it_is_inflated(tmp_path: Path) -> None:

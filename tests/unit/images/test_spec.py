@@ -31,6 +31,14 @@ def test_an_archive_is_known_by_its_first_bytes(content: bytes, expected: str | 
     assert SPEC.recognises(content[:512], "upload.csv") == (expected is not None)
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_a_picture_alone_is_known_unless_it_is_called_something_else(form: str) -> None:
+    head = encoded(noise(0), form)[:512]
+    assert all(SPEC.recognises(head, name) for name in ("a.png", "A.JPG", "upload", "v1.2/photo.webp"))
+    assert not any(SPEC.recognises(head, name) for name in ("a.csv", "a.zip", "a.parquet"))
+    assert not SPEC.recognises(b"BMW,Audi\n1,2\n" * 40, "cars")
+
+
 def test_a_compressed_table_or_a_spreadsheet_is_not_taken_for_pictures() -> None:
     import gzip
 

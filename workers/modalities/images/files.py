@@ -16,8 +16,8 @@ from workers.modalities import Dataset, Ingested, PartSink, Progress, Split
 from workers.modalities.images import archive, pictures
 from workers.modalities.images.attributes import told
 from workers.modalities.images.columnar import Parquet
-from workers.modalities.images.sources import Archive, Found, Source
-from workers.modalities.images.spec import PARQUET, ImageOptions
+from workers.modalities.images.sources import Alone, Archive, Found, Source
+from workers.modalities.images.spec import PARQUET, ImageOptions, looks_like_picture
 from workers.modalities.images.survey import (
     GIVE_UP,
     MINIMUM_PICTURES,
@@ -32,6 +32,7 @@ from workers.modalities.images.survey import (
     survey,
 )
 
+HEAD = 512  # bytes that tell what an upload is
 CAPTION_BYTES = 1_000  # that are kept of a caption
 COPIES_SHARE = 0.05  # of the pictures, above which exact copies are worth a warning
 SHARD_BYTES = 64 << 20
@@ -77,8 +78,10 @@ class _Shards:
 def source_of(path: Path, limits: archive.Limits) -> Source:
     """The way to read an upload, by its first bytes."""
     with path.open("rb") as file:
-        parquet = file.read(4) == PARQUET
-    return Parquet(path, limits.entry_bytes) if parquet else Archive(path, limits)
+        head = file.read(HEAD)
+    if head.startswith(PARQUET):
+        return Parquet(path, limits.entry_bytes)
+    return Alone(path, limits.entry_bytes) if looks_like_picture(head) else Archive(path, limits)
 
 
 def ingest(

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from service.errors import Rejected
+from workers.modalities.images.spec import looks_like_picture
 
 Pixels = NDArray[np.uint8]  # (height, width, channels)
 Fit = Literal["crop", "pad", "stretch"]
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # the only decoders that a stranger's bytes may reach
-BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # lengths that there are: "BM" alone may begin any text
 MAXIMUM_PIXELS = 25_000_000
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # What Pillow raises on damaged bytes, beside its own UnidentifiedImageError (an OSError).
@@ -34,15 +34,6 @@ class Damaged(Exception):
 class Header:
     width: int  # as displayed, so after the EXIF orientation where that is cheap to know
     height: int
-
-
-def looks_like_picture(data: bytes) -> bool:
-    """Whether the magic bytes are those of a format that is read."""
-    return (
-        data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))
-        or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
-        or (data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in BMP_HEADERS)
-    )
 
 
 def _open(data: bytes) -> Image.Image:

@@ -1,4 +1,5 @@
-"""Where pictures come from: archives of files, with what lies beside each, and Parquet. Knows nothing of pixels.
+"""Where pictures come from: archives of files, with what lies beside each, Parquet, or one alone. Knows nothing of
+pixels.
 
 A source can be gone through again and gives the same items in the same order; one item is in memory at a time.
 """
@@ -11,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from service.errors import Rejected
 from workers.modalities.images import archive
+from workers.modalities.images.spec import PICTURES
 
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp"}
+EXTENSIONS = frozenset(PICTURES)
 BESIDE = {".cls", ".json", ".txt"}  # what WebDataset puts beside a picture of the same name
 BESIDE_BYTES = 64 << 10  # more is no note on one picture
 LISTS = {".csv", ".tsv"}
@@ -72,6 +75,19 @@ def text(value: object) -> str | None:
     if not isinstance(value, str | int | float):
         return None
     return str(value).replace("\0", "").strip() or None
+
+
+class Alone:
+    """One picture as it is."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        self.path, self.most = path, most
+
+    def items(self, tick: Tick, found: Found) -> Iterator[Item]:
+        if self.path.stat().st_size > self.most:
+            raise Rejected("image_too_large", f"The picture's file has more than {self.most >> 20} MiB; scale it.")
+        tick(0.0)
+        yield Item("picture", self.path.read_bytes)
 
 
 class Archive:

@@ -11,7 +11,9 @@ from service.errors import InvalidCondition
 from workers.modalities.conditions import Condition, Objection, read
 from workers.modalities.images.options import ImageGenerateOptions, arranged
 
-EXTENSIONS = (".zip", ".tar", ".tar.gz", ".tgz", ".parquet")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".jpe", ".jfif")
+EXTENSIONS = (".zip", ".tar", ".tar.gz", ".tgz", ".parquet", *PICTURES)
+BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # lengths that there are: "BM" alone may begin any text
 PARQUET = b"PAR1"
 MINIMUM_SIDE, MAXIMUM_SIDE = 16, 512
 # Zip files that are something else: office documents, packages, arrays.
@@ -101,10 +103,22 @@ def kind(head: bytes) -> Literal["zip", "tar", "tar.gz"] | None:
     return "tar" if _is_tar(head) else None
 
 
+def looks_like_picture(data: bytes) -> bool:
+    """Whether the magic bytes are those of a format that is read."""
+    return (
+        data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))
+        or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+        or (data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in BMP_HEADERS)
+    )
+
+
 def recognises(head: bytes, filename: str) -> bool:
-    """Whether an upload may hold pictures: an archive or Parquet, by (its first 512 bytes, its file name)."""
+    """Whether an upload may hold pictures: an archive, Parquet or a picture alone, by (its first 512 bytes, its file
+    name). A picture that is called a table is a mistake, and better told at once."""
     if head.startswith(PARQUET):
         return True
+    if looks_like_picture(head):
+        return PurePosixPath(filename.lower()).suffix in ("", *PICTURES)
     found = kind(head)
     return found is not None and not (found == "zip" and PurePosixPath(filename.lower()).suffix in OTHER_ZIPS)
 
@@ -170,7 +184,7 @@ SPEC = ModalitySpec(
     name="images",
     title="Images",
     summary="Pictures (PNG, JPEG, WebP, GIF, BMP) in a zip, tar, WebDataset or Parquet; folders or a file give "
-    "class labels. 16 to 512 pixels a side.",
+    "class labels. 16 to 512 pixels a side. One alone can be projected or judged.",
     extensions=EXTENSIONS,
     dataset_options=ImageOptions,
     train_config=ImageConfig,

@@ -14,7 +14,7 @@ from service.errors import Rejected
 from workers.modalities.images import labels, pictures
 from workers.modalities.images.attributes import Gathered
 from workers.modalities.images.sources import Found, Item, Source, Tick
-from workers.modalities.images.spec import MAXIMUM_SIDE, MINIMUM_SIDE, ImageOptions
+from workers.modalities.images.spec import MAXIMUM_SIDE, MINIMUM_SIDE, ImageOptions, looks_like_picture
 
 MINIMUM_PICTURES = 10
 MINIMUM_SEEN = 4  # pixels a side that a picture must have: less is a speck or a rule
@@ -98,7 +98,7 @@ def _look(item: Item, found: Survey) -> bool:
     """Add one candidate to the survey; False for a damaged one and for a speck."""
     try:
         data = item.read()
-        if not pictures.looks_like_picture(data):
+        if not looks_like_picture(data):
             found.rubbish += 1
             raise pictures.Damaged
         header = pictures.header(data)
