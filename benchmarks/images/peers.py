@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from benchmarks.images.sets import Pictures
+from workers.engine.blocks import precision
 from workers.engine.ema import Ema
 from workers.modalities.images import presets
 from workers.modalities.images.codec import Codec
@@ -91,8 +92,10 @@ def recipe(name: str, codec: Codec, seed: int) -> Recipe:
     form, rng = presets.architecture(codec, config, "cpu"), torch.Generator().manual_seed(seed)
     usual = presets.settings(form, config, "cpu", True)
     saturating = lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean()  # noqa: E731
+    made, judge = Generator(form, rng), Discriminator(form, rng)
+    made.inside = judge.inside = precision("cpu")  # as fast as ours
     return Recipe(
-        Generator(form, rng), Discriminator(form, rng), usual.batch, usual.lr_generator[0], (0.0, 0.99), saturating,
+        made, judge, usual.batch, usual.lr_generator[0], (0.0, 0.99), saturating,
         lambda fake: F.softplus(-fake).mean(), gamma=usual.gamma[0],
     )  # fmt: skip
 
@@ -105,6 +108,7 @@ def train(name: str, pictures: Pictures, seconds: float, seed: int) -> tuple[Cal
     plan = recipe(name, codec, seed)
     made, rng = plan.generator, torch.Generator().manual_seed(seed)
     average = Ema(made, 500.0)
+    average.network.inside = torch.float32  # type: ignore[assignment]  # draws in full, as ours does
     g = torch.optim.Adam(made.parameters(), plan.rate, plan.betas, fused=True)
     d = torch.optim.Adam(plan.discriminator.parameters(), plan.rate, plan.betas, fused=True)
     begin, step = time.process_time(), 0
