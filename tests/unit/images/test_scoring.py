@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tests.unit.images.helpers import encoded, ingested, noise, on, zipped
 from workers.modalities import Dataset
 from workers.modalities.images.modality import MODALITY
+from workers.modalities.images.scoring import ImageScorer
 from workers.modalities.images.spec import ImageConfig
 from workers.modalities.scoring import Upload, judged
 
@@ -77,6 +78,18 @@ def test_fresh_pictures_pass_at_the_promised_rate_and_planted_counterfeits_do_no
     assert planted["pixels shuffled"] > 0.95
     assert planted["label of another class"] > 0.9
     assert planted["the model's own samples"] > 0.9  # after six steps
+
+
+def test_counterfeits_are_made_of_all_classes_though_uploads_come_class_by_class(
+    trained: tuple[Dataset, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.modalities.images.scoring.PLANTED", 20)
+    _, reference = ingested(tmp_path, zipped(dict(sorted(pack(0, 600).items()))))
+    upload = Upload(tmp_path / "source", {}, 600, {"classes": ["flat", "up"]})
+    scorer = MODALITY.scorer(reference, upload, trained[1], "cpu", 0)
+    assert isinstance(scorer, ImageScorer)
+    pixels, labels = scorer.altered()
+    assert (len(pixels), set(labels.tolist())) == (20, {0, 1})
 
 
 def test_noise_is_called_counterfeit_whatever_its_size_and_what_is_damaged_is_left_out(

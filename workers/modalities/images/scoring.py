@@ -5,6 +5,7 @@ What each view sees: docs/images.md, and the result of every job."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -26,6 +27,7 @@ from workers.modalities.scoring import LEAST, Floats, Measured, Upload
 
 VIEWS = ("discriminator", "distance")
 KNOWN, CALIBRATED, PLANTED = 2_000, 1_000, 300  # real pictures to compare with, to calibrate on; counterfeits of a kind
+DRAWN = 100  # samples that are floats at a time
 PIECE_BYTES = 16 << 20  # of pixels measured at a time, as floats
 TRUNCATED = 0.5  # of a latent's length: samples that are more typical than the model's own
 Pixels = NDArray[np.uint8]
@@ -114,13 +116,20 @@ class ImageScorer:
     def _samples(self, n: int, seed: int, length: float = 1.0) -> tuple[Pixels, Labels]:
         labels = self.codec.labels(n, np.random.default_rng([self.seed, seed]))
         latent = length * self._generator.latent(n, torch.Generator().manual_seed(SEEDS * self.seed + seed))
-        return self.codec.decode(painted(self._generator, self.codec, latent, labels, self.device)), labels
+        pieces = (slice(at, at + DRAWN) for at in range(0, n, DRAWN))
+        paint = partial(painted, self._generator, self.codec, device=self.device)
+        return np.concatenate([self.codec.decode(paint(latent[one], labels[one])) for one in pieces]), labels
 
     def real(self, progress: Progress) -> Measured:
         return self._of(*self._real, progress)
 
+    def altered(self) -> tuple[Pixels, Labels]:
+        """The real pictures that counterfeits are made of: any, since uploads come class by class."""
+        some = np.random.default_rng([self.seed, 7]).permutation(len(self._real[1]))[:PLANTED]
+        return self._real[0][some], self._real[1][some]
+
     def planted(self, progress: Progress) -> Iterator[tuple[str, Measured]]:
-        pixels, labels = self._real[0][:PLANTED], self._real[1][:PLANTED]
+        pixels, labels = self.altered()
         kinds: dict[str, Callable[[np.random.Generator], tuple[Pixels, Labels]]] = {
             "noise": lambda rng: (rng.integers(0, 256, pixels.shape, np.uint8), labels),
             "pixels shuffled": lambda rng: (_shuffled(pixels, rng), labels),
