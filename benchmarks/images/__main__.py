@@ -3,7 +3,8 @@
     python -m benchmarks.images --sets mnist_5k --models mintage:draft,dcgan,ns_r1 --seeds 0,1,2 --out images.jsonl
     python -m benchmarks.images --table images.jsonl
 
-A peer gets the CPU seconds that the model named by --like took on the same set with the same seed."""
+A peer gets the CPU seconds that the model named by --like took on the same set with the same seed, but for its report,
+which peers do not write."""
 
 import argparse
 import json
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace, name: str, model: str, seed: int) -> None:
         like = [one for one in lines(args.out) if (one["set"], one["model"], one["seed"]) == (name, args.like, seed)]
         if not like:
             raise SystemExit(f"Run {args.like} on {name} with seed {seed} first: it sets the seconds of {model}.")
-        command += ["--seconds", str(like[0]["cpu_seconds"])]
+        command += ["--seconds", str(like[0]["cpu_seconds_until_report"])]
     print(f"{model} on {name}, seed {seed}", flush=True)
     done = subprocess.run(command, env=surroundings(args.threads), stdout=subprocess.PIPE, text=True, check=True)
     line = json.loads(done.stdout.splitlines()[-1]) | circumstances(Desk(Path(), args.data, args.threads, 0.0))

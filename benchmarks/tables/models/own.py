@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from resource import RLIM_INFINITY
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 from benchmarks.tables.models.cost import Cost, arguments
 from service.settings import Settings
@@ -47,10 +47,11 @@ class Folder:
         return (prefix + path.name for path in sorted((self.root / prefix).glob("*")))
 
 
-def bench(root: Path, device: str = "cpu") -> Bench:
-    """A bench whose supervisor says nothing and does not listen. Reading may take all memory: it shares the process."""
+def bench(root: Path, device: str = "cpu", heard: TextIO | None = None) -> Bench:
+    """A bench whose supervisor says nothing and does not listen, unless what the work says should be `heard`. Reading
+    may take all memory: it shares the process."""
     source, self_held = os.pipe()
-    line = Line(os.fdopen(source), open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    line = Line(os.fdopen(source), heard or open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     assert self_held  # open for as long as the process lives: an end of file would end it
     scratch = root / "scratch"
     scratch.mkdir(exist_ok=True)
@@ -68,7 +69,9 @@ def ingest(root: Path, file: str, kind: str = "table") -> None:
     (root / "dataset.json").write_text(json.dumps(dataset, default=str))
 
 
-def train(root: Path, config: dict[str, Any], device: str = "cpu", kind: str = "table") -> dict[str, Any]:
+def train(
+    root: Path, config: dict[str, Any], device: str = "cpu", kind: str = "table", heard: TextIO | None = None
+) -> dict[str, Any]:
     """The model's files below `root/model/`; returns the result with its report."""
     from workers.work.train import train as work
 
@@ -76,7 +79,7 @@ def train(root: Path, config: dict[str, Any], device: str = "cpu", kind: str = "
     keys = {"prefix": MODEL, "checkpoint_prefix": "checkpoints/", "checkpoint": None, "checkpoint_before": None}
     keys |= {"film_prefix": "film/"}
     payload = {"modality": kind, "dataset": dataset, "config": config, "model_id": "mdl_bench", "spent_seconds": 0}
-    return work(payload | keys, 1, bench(root, device))
+    return work(payload | keys, 1, bench(root, device, heard))
 
 
 def config(model: str, seed: int) -> dict[str, Any]:
