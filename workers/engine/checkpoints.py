@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # that Adam keeps of each parameter, beside the number of its steps
 STEP = torch.tensor(0.0)
+KEPT_BYTES = 256 << 20  # of the states that roll-backs lead to, which a checkpoint holds up to that size
 
 
 class Unusable(Exception):
@@ -36,6 +37,11 @@ class State:
 
     def copy(self) -> State:
         return State({name: tensor.clone() for name, tensor in self.tensors.items()}, dict(self.numbers))
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def finite(self) -> bool:
         return all(bool(tensor.isfinite().all()) for tensor in self.tensors.values())
@@ -78,6 +84,8 @@ def state(trainer: Trainer) -> State:
         "augmented": trainer.augmented,
         "strikes": trainer.guard.strikes,
         "varied": trainer.guard.ever_varied,
+        "lost": trainer.guard.lost,
+        "reports": trainer.guard.reports,
         "best": [trainer.best.score, trainer.best.step] if trainer.best.tensors else None,
         "members": [[member.score, member.step] for member in trainer.members],
         "warm": [warm.patience_left, warm.cuts, warm.over, warm.round]
@@ -89,11 +97,7 @@ def state(trainer: Trainer) -> State:
 
 def restore(trainer: Trainer, saved: State) -> None:
     """Put `saved` into the trainer. Raises Unusable if it does not fit; the trainer is then as it was."""
-    try:
-        _refuse_misfit(trainer, saved.tensors)
-        numbers = _Numbers.of(trainer, saved.numbers)
-    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise Unusable(f"The checkpoint does not fit: {error}") from error
+    numbers = _fitting(trainer, saved)
     for name, module in _modules(trainer).items():
         module.load_state_dict(_below(f"{name}.", saved.tensors))
     for name, optimiser in _optimisers(trainer).items():
@@ -108,6 +112,15 @@ def restore(trainer: Trainer, saved: State) -> None:
     numbers.put_into(trainer)
     for mark, best in _kept(trainer.best, trainer.members):
         best.tensors = {key: value.clone() for key, value in _below(mark, saved.tensors).items()}
+
+
+def _fitting(trainer: Trainer, saved: State) -> _Numbers:
+    """The numbers of a state that fits the trainer. Raises Unusable."""
+    try:
+        _refuse_misfit(trainer, saved.tensors)
+        return _Numbers.of(trainer, saved.numbers)
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise Unusable(f"The checkpoint does not fit: {error}") from error
 
 
 def _kept(best: Best, members: Sequence[Best]) -> list[tuple[str, Best]]:
@@ -156,6 +169,8 @@ class _Numbers:
     augmented: float
     strikes: int
     varied: bool
+    lost: int
+    reports: int
     best: tuple[float, int] | None
     members: list[tuple[float, int]]
     warm: tuple[int, int, bool, int] | None
@@ -174,7 +189,9 @@ class _Numbers:
             float(saved["reined"]),
             float(saved["augmented"]),
             int(saved["strikes"]),
-            bool(saved.get("varied", False)),  # checkpoints of old do not say
+            bool(saved.get("varied", False)),  # checkpoints of old do not say, nor the next two
+            int(saved.get("lost", 0)),
+            int(saved.get("reports", 0)),
             None if best is None else (float(best[0]), int(best[1])),
             [(float(score), int(step)) for score, step in saved["members"]],
             None if warm is None else (int(warm[0]), int(warm[1]), bool(warm[2]), int(warm[3])),
@@ -190,6 +207,7 @@ class _Numbers:
         trainer.loss, trainer.reined = self.loss, self.reined
         trainer.guard.strikes, trainer.augmented = self.strikes, self.augmented
         trainer.guard.ever_varied = self.varied
+        trainer.guard.lost, trainer.guard.reports = self.lost, self.reports
         trainer.best.score, trainer.best.step = self.best or (inf, 0)
         trainer.members = [Best(*member) for member in self.members]
         if trainer.warm_start is not None and self.warm is not None:
@@ -199,12 +217,21 @@ class _Numbers:
 
 
 def save(trainer: Trainer, path: Path) -> None:
-    """Write the state to `path`; the last good one, if numbers went wrong since the guard last looked."""
-    now = state(trainer)
-    if trainer.guard.good is not None and not now.finite():
-        now = trainer.guard.good
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in now.tensors.items()}
-    save_file(tensors, path, metadata={"mintage": json.dumps(now.numbers)})
+    """Write the state to `path`; the last good one, if numbers went wrong since the guard last looked. Beside it go
+    those that roll-backs lead to, unless they are too large: a resumed run then goes back to where it was resumed."""
+    now, guard = state(trainer), trainer.guard
+    if guard.good is not None and not now.finite():
+        now = guard.good.copy()
+    tensors, numbers = dict(now.tensors), dict(now.numbers)
+    places = {"good": guard.good, "diverse": None if guard.diverse is guard.good else guard.diverse}
+    kept = {name: one for name, one in places.items() if one is not None}
+    if sum(one.size for one in kept.values()) <= KEPT_BYTES:
+        for name, one in kept.items():
+            tensors |= {f"{name}.{key}": value for key, value in one.tensors.items()}
+            numbers[name] = one.numbers
+        numbers["diverse_is_good"] = guard.diverse is guard.good
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, path, metadata={"mintage": json.dumps(numbers)})
 
 
 def load(trainer: Trainer, path: Path) -> None:
@@ -215,4 +242,13 @@ def load(trainer: Trainer, path: Path) -> None:
             numbers = json.loads((file.metadata() or {})["mintage"])
     except (OSError, KeyError, ValueError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise Unusable(f"The checkpoint cannot be read: {error}") from error
+    kept = {}
+    for name in ("good", "diverse") if isinstance(numbers, dict) else ():
+        if name in numbers:  # checkpoints of old have none
+            kept[name] = State(_below(f"{name}.", tensors), numbers[name])
+            tensors = {key: value for key, value in tensors.items() if not key.startswith(f"{name}.")}
+            _fitting(trainer, kept[name])
     restore(trainer, State(tensors, numbers))
+    trainer.guard.good, trainer.guard.diverse = kept.get("good"), kept.get("diverse")
+    if numbers.get("diverse_is_good"):
+        trainer.guard.diverse = trainer.guard.good

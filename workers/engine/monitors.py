@@ -36,11 +36,11 @@ class Guard:
 
     def __init__(self) -> None:
         self.strikes = 0
-        self._reports = 0
-        self._lost = 0  # reports in a row
+        self.reports = 0
+        self.lost = 0  # reports in a row
         self.good: checkpoints.State | None = None  # where a roll-back leads
         self.ever_varied = False  # whether samples ever did; a checkpoint says so
-        self._varied: checkpoints.State | None = None  # where one leads whose samples became all alike
+        self.diverse: checkpoints.State | None = None  # where one leads whose samples became all alike
 
     @property
     def lr_share(self) -> float:
@@ -53,15 +53,15 @@ class Guard:
     def begin(self, trainer: Trainer) -> None:
         """Remember the state of the trainer as a good one; of a resumed run, as one whose samples varied if any did."""
         self.good = checkpoints.state(trainer).copy()
-        self._varied = self.good if self.ever_varied else None
+        self.diverse = self.good if self.ever_varied else None
 
     def passes(self, trainer: Trainer, values: dict[str, float]) -> bool:
         """True for a good report, False after a roll-back. Raises Diverged at the third strike."""
         finite = all(map(math.isfinite, values.values()))
-        self._lost = self._lost + 1 if finite and values.get("loss_discriminator", 1.0) < LOST_LOSS else 0
-        if finite and self._lost < LOST_REPORTS:
-            self._reports += 1
-            if self._reports % KEEP_EVERY == 0 and not self._lost:
+        self.lost = self.lost + 1 if finite and values.get("loss_discriminator", 1.0) < LOST_LOSS else 0
+        if finite and self.lost < LOST_REPORTS:
+            self.reports += 1
+            if self.reports % KEEP_EVERY == 0 and not self.lost:
                 self.good = checkpoints.state(trainer).copy()
             return True
         if self.strikes + 1 >= STRIKES or self.good is None:
@@ -74,19 +74,18 @@ class Guard:
         roll-back."""
         if not collapsed:
             self.ever_varied = True
-            self._varied = checkpoints.state(trainer).copy()
+            self.diverse = checkpoints.state(trainer).copy()
             return True
-        if self.strikes + 1 >= STRIKES or self._varied is None:
+        if self.strikes + 1 >= STRIKES or self.diverse is None:
             return True
-        self.good = self._varied
-        self._roll_back(trainer, self._varied)
+        self.good = self.diverse
+        self._roll_back(trainer, self.diverse)
         return False
 
     def _roll_back(self, trainer: Trainer, to: checkpoints.State) -> None:
-        self._lost = 0
         strikes = self.strikes + 1
         checkpoints.restore(trainer, to)
-        self.strikes = strikes
+        self.strikes, self.lost = strikes, 0
         trainer.rng.manual_seed(
             trainer.rng.initial_seed() + strikes
         )  # other batches, so that it does not run into the same wall

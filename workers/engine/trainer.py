@@ -147,7 +147,8 @@ class Trainer:
         self.keep_best()
 
     def _run(self) -> Iterator[Progress]:
-        self.guard.begin(self)
+        if self.guard.good is None:  # a resumed run may know where its roll-backs lead
+            self.guard.begin(self)
         while self.step < self.steps:
             report = (self.step + 1) % self.settings.report_every == 0 or self.step + 1 == self.steps
             warm = self._warm

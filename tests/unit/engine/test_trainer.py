@@ -143,13 +143,19 @@ def altered(path: Path, change: str) -> None:
             numbers["step"] = 10**6
         case "warm":
             numbers["warm"] = [1, 1, True]
+        case "good":
+            del tensors["good.ema.body.0.bias"]
+        case "good numbers":
+            del numbers["good"]
+        case "no good number":
+            numbers["good"] = 5
     save_file(tensors, path, metadata={"mintage": json.dumps(None if change == "list" else numbers)})
 
 
 @pytest.mark.parametrize(
     "change",
     ["shape", "dtype", "missing", "unknown", "moment", "half a moment", "parameter", "rng", "number", "no number",
-     "best", "steps", "warm", "list"],
+     "best", "steps", "warm", "list", "good", "good numbers", "no good number"],
 )  # fmt: skip
 def test_of_a_checkpoint_that_does_not_fit_nothing_is_loaded(tmp_path: Path, change: str) -> None:
     settings, path = replace(SETTINGS, steps=12), tmp_path / "c.safetensors"
@@ -284,7 +290,7 @@ def test_samples_that_become_all_alike_send_the_run_back_to_where_they_were_not_
 
 
 def test_a_resumed_run_whose_samples_become_all_alike_goes_back_too(tmp_path: Path) -> None:
-    """They varied at step 20, before the run was lost at step 45."""
+    """They varied at step 40, before the run was lost at step 45."""
 
     def run_of(alike: Callable[[], bool]) -> Trainer:
         settings = replace(SETTINGS, steps=80, judge_every=20)
@@ -297,7 +303,65 @@ def test_a_resumed_run_whose_samples_become_all_alike_goes_back_too(tmp_path: Pa
     second.load(tmp_path / "c.safetensors")
     steps = [progress.step for progress in second.run()]
     assert (second.step, second.guard.strikes) == (80, 1)
-    assert steps == [*range(46, 60), *range(46, 81)]
+    assert steps == [*range(46, 60), *range(41, 81)]
+
+
+def poisoned(run: Trainer, step: int) -> Callable[[int, torch.Generator], Batch]:
+    """Draws NaN at that step, until there is a strike."""
+
+    def drawn(n: int, rng: torch.Generator) -> Batch:
+        batch = draw(n, rng)
+        bad = run.step == step and not run.guard.strikes
+        return Batch(batch.real * math.nan, batch.condition) if bad else batch
+
+    return drawn
+
+
+@pytest.mark.parametrize("wrong", ["nan", "alike", "nothing is learned"])
+def test_a_resumed_run_that_goes_back_later_ends_in_the_same_weights(tmp_path: Path, wrong: str) -> None:
+    """Good at step 200, seen to vary at step 180, lost at step 245 and resumed, and wrong after that."""
+
+    def run_of(seed: int) -> Trainer:
+        class Mortal(Line):
+            def forward(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+                made = super().forward(latent, condition)
+                dead = wrong == "nothing is learned" and run.step > 230 and not run.guard.strikes
+                return 50.0 + 0.0 * made if dead else made
+
+        settings = replace(SETTINGS, steps=300, judge_every=90, report_every=1 if wrong == "nothing is learned" else 10)
+        alike = lambda network: wrong == "alike" and run.step == 270 and not run.guard.strikes  # noqa: E731
+        run = Trainer(Mortal(), Critic(), draw, settings, seed=seed, collapsed=alike)
+        run.draw = poisoned(run, 275) if wrong == "nan" else draw
+        return run
+
+    whole = run_of(0)
+    weights = finish(whole)
+    first = run_of(0)
+    next(progress for progress in first.run() if progress.step == 245)
+    first.save(tmp_path / "c.safetensors")
+    second = run_of(99)
+    second.load(tmp_path / "c.safetensors")
+    resumed = finish(second)
+    assert whole.guard.strikes == second.guard.strikes == 1
+    assert all(torch.equal(value, resumed[name]) for name, value in weights.items())
+
+
+def test_a_checkpoint_without_the_states_to_go_back_to_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of old, and those of large networks."""
+    monkeypatch.setattr(checkpoints, "KEPT_BYTES", 1_000)
+    path, settings = tmp_path / "c.safetensors", replace(SETTINGS, steps=60)
+    first = trainer(settings)
+    next(progress for progress in first.run() if progress.step == 35)
+    first.save(path)
+    with safe_open(path, framework="pt") as file:
+        assert not any(name.startswith("good.") for name in file.keys())  # noqa: SIM118
+    second = trainer(settings)
+    second.draw = poisoned(second, 45)
+    second.load(path)
+    steps = [progress.step for progress in second.run()]
+    assert steps == [*range(36, 50), *range(36, 61)]
 
 
 def test_samples_that_never_varied_send_a_run_nowhere() -> None:
