@@ -13,12 +13,22 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Json = JSON().with_variant(JSONB(), "postgresql")
 Id = String(40)
+
+
+WAITING = "state = 'queued'"  # a query must say the same in as many words, or the database cannot use the index
+CANCELLING = "cancel_requested_at IS NOT NULL AND finished_at IS NULL"
+
+
+def where(name: str, *columns: str, condition: str) -> Index:
+    """An index of those rows alone: small, however many have ended."""
+    return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
 class Base(DeclarativeBase):
@@ -47,6 +57,9 @@ class Project(Base):
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     name: Mapped[str]
     created_at: Mapped[float]
+    quota_jobs: Mapped[int | None]  # what this project may have of each; where null, the setting of that name holds
+    quota_bytes: Mapped[int | None]
+    quota_gpu_units: Mapped[int | None]
 
 
 class ApiKey(Base):
@@ -84,6 +97,7 @@ class Dataset(Owned, Base):
     error: Mapped[dict[str, Any] | None]  # {"code", "message"} where rejected
     source_key: Mapped[str | None]
     job_id: Mapped[str | None] = mapped_column(Id)  # its ingest job
+    expires_at: Mapped[float | None] = mapped_column(index=True)  # when it is deleted, unless a job reads it then
 
 
 class Upload(Owned, Base):
@@ -112,13 +126,21 @@ class Model(Owned, Base):
     prefix: Mapped[str | None]  # storage keys of its files begin so; set when ready
     files: Mapped[list[Any]] = mapped_column(default=list)  # [{"key", "name", "bytes", "sha256"}]
     report: Mapped[dict[str, Any] | None]
+    stopped_early: Mapped[dict[str, Any] | None]  # {"reason", "step", "steps", "message"}
 
 
 class Job(Owned, Base):
     __tablename__ = "jobs"
-    __table_args__ = (Index("ix_jobs_page", "project_id", "id"), Index("ix_jobs_state", "state"))
+    __table_args__ = (
+        Index("ix_jobs_page", "project_id", "id"),
+        Index("ix_jobs_state", "state"),
+        Index("ix_jobs_project_state", "project_id", "state", "id", "kind"),
+        Index("ix_jobs_project_kind", "project_id", "kind", "id"),
+        where("ix_jobs_asked", "id", condition=CANCELLING),
+    )
     kind: Mapped[str] = mapped_column(String(16))  # JobKind
     state: Mapped[str] = mapped_column(String(16))  # State
+    priority: Mapped[str] = mapped_column(String(8), server_default="normal")  # Priority
     name: Mapped[str | None]
     dataset_id: Mapped[str | None] = mapped_column(Id, index=True)
     model_id: Mapped[str | None] = mapped_column(Id, index=True)
@@ -128,6 +150,10 @@ class Job(Owned, Base):
     event_count: Mapped[int] = mapped_column(default=0)  # numbers its events without gaps
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]  # {"code", "message"}
+    stopped_early: Mapped[dict[str, Any] | None]  # as of its model
+    retry_until: Mapped[float | None]  # of a failed job: as long as what it left in storage is kept
+    retention_seconds: Mapped[int | None]  # that its output is kept
+    expires_at: Mapped[float | None] = mapped_column(index=True)  # when its output is deleted
     cancel_requested_at: Mapped[float | None]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
@@ -141,11 +167,13 @@ class Unit(Owned, Base):
     __table_args__ = (
         UniqueConstraint("job_id", "index"),
         Index("ix_units_state", "state", "available_at"),
+        where("ix_units_due", "queue", "rank", "project_id", "job_id", "index", "available_at", condition=WAITING),
         CheckConstraint("state <> 'running' OR lease_until IS NOT NULL", name="running_has_lease"),
     )
     job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(16))
     queue: Mapped[str] = mapped_column(String(16))
+    rank: Mapped[int] = mapped_column(server_default="2")  # of its job's priority: RANKS
     index: Mapped[int]
     payload: Mapped[dict[str, Any]]  # what this unit has beside its job: {"start", "count"} of a shard
     state: Mapped[str] = mapped_column(String(16))
@@ -154,7 +182,7 @@ class Unit(Owned, Base):
     worker_id: Mapped[str | None]
     lease_until: Mapped[float | None]
     available_at: Mapped[float]
-    rung_at: Mapped[float | None]  # when its doorbell was last rung
+    rung_at: Mapped[float | None]  # of older versions, which may still run beside this one
     progress: Mapped[dict[str, Any] | None]  # {"fraction", "step", "steps", "eta_seconds", "stage"}
     checkpoint: Mapped[dict[str, Any] | None]  # {"key", "step"}: where the next attempt goes on
     result: Mapped[dict[str, Any] | None]
@@ -203,4 +231,5 @@ class Trash(Base):
 
     __tablename__ = "trash"
     prefix: Mapped[str] = mapped_column(primary_key=True)
-    due_at: Mapped[float]
+    due_at: Mapped[float] = mapped_column(index=True)
+    again_at: Mapped[float | None]  # once more then: a frozen worker may still be writing there
