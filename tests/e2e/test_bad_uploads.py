@@ -88,7 +88,7 @@ BAD: dict[str, tuple[str, Callable[[], bytes], set[str]]] = {
         lambda: zipped(("a/1.png", bytes(300_000_000)), method=zipfile.ZIP_DEFLATED),
         {"archive_too_large"},
     ),
-    "a PNG bomb": ("a.zip", lambda: zipped(("a/bomb.png", png_bomb()), *pictures()), {"image_too_large"}),
+    "a PNG bomb": ("a.zip", lambda: zipped(("a/bomb.png", png_bomb()), *pictures(12)), {"image_too_large"}),
     "a wrong extension": ("a.csv", lambda: png(), {"unsupported_format"}),
     "a Parquet file cut short": ("a.parquet", lambda: parquet()[:-50], {"corrupt_file"}),
     "a zip cut short": ("a.zip", lambda: zipped(*pictures())[:-200], {"corrupt_file"}),

@@ -13,9 +13,12 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from service.errors import Rejected
 from workers.modalities.images.archive import Limits
@@ -117,6 +120,10 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
         "image_too_large",
     ),
     "a picture of 26 megapixels": (lambda: zipped({**pngs(12), "x.png": png_header(5_200, 5_000)}), "image_too_large"),
+    "two damaged pictures and a large one": (
+        lambda: zipped({**truncated(30, 2), "x.png": png_header(5_200, 5_000)}),
+        "corrupt_images",
+    ),
 }
 
 
@@ -236,6 +243,29 @@ def test_a_few_truncated_pictures_are_skipped_with_a_warning(tmp_path: Path) -> 
     assert found.rows == 57
     assert "3 pictures cannot be read and were left out: 0000.png, 0001.png, 0002.png." in found.warnings
     assert found.profile["unreadable"] == 3
+
+
+def test_a_few_pictures_of_too_many_pixels_are_left_out_and_never_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded, load = list[int](), ImageFile.load
+
+    def counted(image: ImageFile, *rest: Any) -> Any:
+        decoded.append(image.width * image.height)
+        return load(image, *rest)
+
+    monkeypatch.setattr(ImageFile, "load", counted)
+    bomb = io.BytesIO()
+    Image.new("L", (5_200, 5_000)).save(bomb, "PNG")  # 26 million pixels in 30 kB
+    huge = {"a/bomb.png": bomb.getvalue(), "a/header.png": png_header(30_000, 30_000)}
+    found, _ = ingested(tmp_path, zipped({**pngs(30, ("a/", "b/")), **huge, **pngs(30, ("c/", "d/"))}))
+    assert found.rows == 60
+    assert found.profile["unreadable"] == 2
+    assert found.schema["classes"] == ["a", "b", "c", "d"]
+    assert "2 pictures cannot be read and were left out: a/bomb.png, a/header.png." in found.warnings
+    assert "Of these, 2 pictures have more than 25 million pixels; scale them down." in found.warnings
+    assert len(decoded) >= 60
+    assert set(decoded) == {16 * 16}
 
 
 def test_a_refusal_names_some_of_the_damaged_pictures(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from workers.modalities.images.survey import (
     readable,
     refuse_damaged,
     survey,
+    too_large,
 )
 
 HEAD = 512  # bytes that tell what an upload is
@@ -111,11 +112,11 @@ def ingest(
         splits[int(planned.holdout[candidate])].add(picture, candidate, caption)
     rows = sum(split.total for split in splits)
     damaged = found.damaged + int(((planned.label > -2) & ~written).sum())
-    refuse_damaged(damaged, len(written), unreadable)
+    refuse_damaged(damaged, len(written), unreadable, found.oversized)
     for split in splits:
         split.flush()
     copies = rows - len(np.unique(digests[written]))
-    warnings = [*planned.warnings, *_warnings(rows, damaged, copies, unreadable)]
+    warnings = [*planned.warnings, *_warnings(rows, damaged, copies, unreadable, found.oversized)]
     progress(1.0, 1.0)
     profile = _profile(planned, written, found) | {"holdout": splits[1].total, "unreadable": damaged, "copies": copies}
     if captions:
@@ -123,7 +124,7 @@ def ingest(
     return Ingested(rows, _schema(planned), profile, warnings)
 
 
-def _warnings(rows: int, damaged: int, copies: int, unreadable: list[str]) -> list[str]:
+def _warnings(rows: int, damaged: int, copies: int, unreadable: list[str], oversized: int) -> list[str]:
     out = []
     if rows < MINIMUM_PICTURES:
         out.append(
@@ -131,6 +132,8 @@ def _warnings(rows: int, damaged: int, copies: int, unreadable: list[str]) -> li
         )
     if damaged:
         out.append(f"{damaged:,} pictures cannot be read and were left out: {listed(unreadable)}.")
+    if oversized:
+        out.append(f"Of these, {too_large(oversized)}")
     if copies == rows - 1 and rows > 1:
         out.append("All pictures are the same: a model of them can only repeat it.")
     elif copies > COPIES_SHARE * rows:

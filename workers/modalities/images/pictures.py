@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from service.errors import Rejected
 from workers.modalities.images.spec import looks_like_picture
 
 Pixels = NDArray[np.uint8]  # (height, width, channels)
@@ -30,6 +29,10 @@ class Damaged(Exception):
     """These bytes are no picture, or a broken one."""
 
 
+class TooLarge(Damaged):
+    """A picture of too many pixels: it is left out as a broken one is, and never decoded."""
+
+
 @dataclass(frozen=True)
 class Header:
     width: int  # as displayed, so after the EXIF orientation where that is cheap to know
@@ -37,7 +40,7 @@ class Header:
 
 
 def _open(data: bytes) -> Image.Image:
-    """The picture's header; pixels are not decoded yet. Raises Damaged, or Rejected for one of too many pixels."""
+    """The picture's header; pixels are not decoded yet. Raises Damaged, TooLarge for one of too many pixels."""
     if not looks_like_picture(data):
         raise Damaged
     try:
@@ -45,22 +48,16 @@ def _open(data: bytes) -> Image.Image:
             warnings.simplefilter("error")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large() from error
+        raise TooLarge from error
     except (*DAMAGE, Warning) as error:
         raise Damaged from error
     if image.width * image.height > MAXIMUM_PIXELS:
-        raise _too_large()
+        raise TooLarge
     return image
 
 
-def _too_large() -> Rejected:
-    return Rejected(
-        "image_too_large", f"A picture has more than {MAXIMUM_PIXELS // 1_000_000} million pixels; scale it down."
-    )
-
-
 def header(data: bytes) -> Header:
-    """Size of a picture, without decoding it. Raises Damaged or Rejected."""
+    """Size of a picture, without decoding it. Raises Damaged."""
     image = _open(data)
     width, height = image.size
     try:
@@ -107,7 +104,7 @@ def _fitted(image: Image.Image, width: int, height: int, fit: Fit) -> Image.Imag
 
 
 def pixels(data: bytes, width: int, height: int, channels: int, fit: Fit) -> Pixels:
-    """The picture as it is displayed (EXIF orientation), fitted. Raises Damaged or Rejected."""
+    """The picture as it is displayed (EXIF orientation), fitted. Raises Damaged."""
     image = _open(data)
     try:
         with warnings.catch_warnings():
@@ -122,7 +119,7 @@ def pixels(data: bytes, width: int, height: int, channels: int, fit: Fit) -> Pix
 
 
 def traits(data: bytes) -> tuple[bool, bool]:
-    """(has colour, has transparency), judged by the pixels of a thumbnail. Raises Damaged or Rejected."""
+    """(has colour, has transparency), judged by the pixels of a thumbnail. Raises Damaged."""
     image = _open(data)
     sample = pixels(data, min(64, image.width), min(64, image.height), 4, "stretch").astype(np.int16)
     colour, alpha = sample[..., :3], sample[..., 3]

@@ -44,6 +44,7 @@ class Survey:
     rubbish: int = 0  # named like a picture, and not one by its first bytes
     specks: int = 0
     unreadable: list[str] = field(default_factory=list)  # names of the first damaged ones
+    oversized: int = 0  # of the damaged ones: those of too many pixels
 
     @property
     def sound(self) -> int:
@@ -110,7 +111,8 @@ def _look(item: Item, found: Survey) -> bool:
         stride = 1 << max(0, (found.sound // (SAMPLED // 4)).bit_length() - 1)
         if found.sound % stride == 0:
             found.samples.append(pictures.traits(data))
-    except (OSError, pictures.Damaged):
+    except (OSError, pictures.Damaged) as error:
+        found.oversized += isinstance(error, pictures.TooLarge)
         if len(found.unreadable) < NAMED:
             found.unreadable.append(item.name)
         if item.path and len(found.broken) <= labels.MAXIMUM_CLASSES:
@@ -129,7 +131,7 @@ def _refuse_hopeless(found: Survey) -> None:
             "There is no PNG, JPEG, WebP, GIF or BMP picture in the upload"
             + (f", only files of type {kinds}." if kinds else "."),
         )
-    refuse_damaged(found.damaged, len(found.folder), found.unreadable)
+    refuse_damaged(found.damaged, len(found.folder), found.unreadable, found.oversized)
     if found.specks > found.sound and found.sound < MINIMUM_PICTURES:
         raise Rejected(
             "images_too_small",
@@ -138,14 +140,20 @@ def _refuse_hopeless(found: Survey) -> None:
         )
 
 
-def refuse_damaged(damaged: int, total: int, names: list[str]) -> None:
-    """Raises Rejected where too many pictures cannot be read."""
-    if damaged > DAMAGED_SHARE * total:
-        raise Rejected(
-            "corrupt_images",
-            f"{damaged:,} of {total:,} pictures cannot be read (at most {DAMAGED_SHARE:.0%} may be damaged): "
-            f"{listed(names)}. Check the files and upload them again.",
-        )
+def refuse_damaged(damaged: int, total: int, names: list[str], oversized: int = 0) -> None:
+    """Raises Rejected where too many pictures cannot be read; `oversized` of them have too many pixels."""
+    if damaged <= DAMAGED_SHARE * total:
+        return
+    counted = f"{damaged:,} of {total:,} pictures cannot be read (at most {DAMAGED_SHARE:.0%} may be left out): "
+    if 2 * oversized > damaged:
+        raise Rejected("image_too_large", f"{counted}{listed(names)}. {too_large(oversized)}")
+    raise Rejected("corrupt_images", f"{counted}{listed(names)}. Check the files and upload them again.")
+
+
+def too_large(count: int) -> str:
+    """A sentence on pictures of too many pixels."""
+    have = "picture has" if count == 1 else "pictures have"
+    return f"{count:,} {have} more than {pictures.MAXIMUM_PIXELS // 1_000_000} million pixels; scale them down."
 
 
 def listed(names: list[str]) -> str:
