@@ -22,6 +22,7 @@ Json = JSON().with_variant(JSONB(), "postgresql")
 Id = String(40)
 
 
+STORES = "stored_bytes > 0"
 WAITING = "state = 'queued'"  # a query must say the same in as many words, or the database cannot use the index
 CANCELLING = "cancel_requested_at IS NOT NULL AND finished_at IS NULL"
 
@@ -82,13 +83,17 @@ class Owned:
 
 class Dataset(Owned, Base):
     __tablename__ = "datasets"
-    __table_args__ = (Index("ix_datasets_page", "project_id", "id"),)
+    __table_args__ = (
+        Index("ix_datasets_page", "project_id", "id"),
+        Index("ix_datasets_stored", "project_id", "stored_bytes"),
+    )
     name: Mapped[str]
     status: Mapped[str] = mapped_column(String(16))  # DatasetStatus
     modality: Mapped[str | None] = mapped_column(String(32))  # as asked for, then as found
     options: Mapped[dict[str, Any]]
     filename: Mapped[str | None]
     bytes: Mapped[int] = mapped_column(default=0)  # of the upload
+    stored_bytes: Mapped[int] = mapped_column(server_default="0")  # of the upload and the parts
     rows: Mapped[int | None]
     schema: Mapped[dict[str, Any] | None]
     profile: Mapped[dict[str, Any] | None]
@@ -115,7 +120,10 @@ class Upload(Owned, Base):
 
 class Model(Owned, Base):
     __tablename__ = "models"
-    __table_args__ = (Index("ix_models_page", "project_id", "id"),)
+    __table_args__ = (
+        Index("ix_models_page", "project_id", "id"),
+        Index("ix_models_stored", "project_id", "stored_bytes"),
+    )
     name: Mapped[str]
     status: Mapped[str] = mapped_column(String(16))  # ModelStatus
     modality: Mapped[str] = mapped_column(String(32))
@@ -125,6 +133,7 @@ class Model(Owned, Base):
     config: Mapped[dict[str, Any]]
     prefix: Mapped[str | None]  # storage keys of its files begin so; set when ready
     files: Mapped[list[Any]] = mapped_column(default=list)  # [{"key", "name", "bytes", "sha256"}]
+    stored_bytes: Mapped[int] = mapped_column(server_default="0")  # of the files
     report: Mapped[dict[str, Any] | None]
     stopped_early: Mapped[dict[str, Any] | None]  # {"reason", "step", "steps", "message"}
 
@@ -137,6 +146,7 @@ class Job(Owned, Base):
         Index("ix_jobs_project_state", "project_id", "state", "id", "kind"),
         Index("ix_jobs_project_kind", "project_id", "kind", "id"),
         where("ix_jobs_asked", "id", condition=CANCELLING),
+        where("ix_jobs_stored", "project_id", "stored_bytes", condition=STORES),
     )
     kind: Mapped[str] = mapped_column(String(16))  # JobKind
     state: Mapped[str] = mapped_column(String(16))  # State
@@ -147,6 +157,7 @@ class Job(Owned, Base):
     spec: Mapped[dict[str, Any]]  # the request with every default filled in
     units_total: Mapped[int] = mapped_column(default=1)
     units_done: Mapped[int] = mapped_column(default=0)
+    stored_bytes: Mapped[int] = mapped_column(server_default="0")  # of its output, as far as it is there
     event_count: Mapped[int] = mapped_column(default=0)  # numbers its events without gaps
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]  # {"code", "message"}
