@@ -9,7 +9,7 @@ from typing import Any
 from service.modalities import spec
 from service.storage.objects import Missing
 from workers.modalities import Augmenter, augmenting
-from workers.work import sample
+from workers.work import checked, sample
 from workers.work.bench import Bench
 from workers.work.train import download
 
@@ -39,16 +39,25 @@ class Notes:
         self.files: list[dict[str, Any]] = []
         if payload["checkpoint"]:
             try:
-                self.files = json.loads(bench.store.get(payload["checkpoint"]))
-            except Missing:
+                self.files = self._read(payload["checkpoint"])
+            except (Missing, ValueError):
                 bench.line.event("The list of files could not be read; they are written again.", "warning")
+
+    def _read(self, key: str) -> list[dict[str, Any]]:
+        """Raises Missing; ValueError for a list that is not as it was written."""
+        body = self.bench.store.get(key)
+        if not checked.fits(key, checked.of_bytes(body)):
+            raise ValueError(f"{key} is torn or altered")
+        return list(json.loads(body))
 
     def add(self, path: Path, rows: int, total: int) -> None:
         key = self.key(len(self.files))
         size, sha256 = self.bench.store.put_file(key, path)
         self.files.append({"key": key, "rows": rows, "bytes": size, "sha256": sha256})
-        note = f"{self.payload['checkpoint_prefix']}a{self.attempt}-{len(self.files)}.json"
-        self.bench.store.put(note, json.dumps(self.files).encode(), "application/json")
+        body = json.dumps(self.files).encode()
+        start = f"{self.payload['checkpoint_prefix']}a{self.attempt}-{len(self.files)}"
+        note = checked.named(start, checked.of_bytes(body), "json")
+        self.bench.store.put(note, body, "application/json")
         self.bench.line.send("checkpoint", key=note, step=total, seconds=None)
 
     def key(self, index: int) -> str:

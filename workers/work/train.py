@@ -3,7 +3,6 @@
 import time
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
-from hashlib import file_digest
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +13,7 @@ from service.storage.objects import Missing
 from workers.engine.checkpoints import Unusable
 from workers.engine.trainer import Progress, Trainer
 from workers.modalities import Dataset, Part, Stop, Training, modality
+from workers.work import checked
 from workers.work.bench import STORAGE_ERRORS, Bench
 from workers.work.film import Film
 from workers.work.line import GRACE
@@ -75,8 +75,7 @@ def _whole(part: dict[str, Any], path: Path, bench: Bench) -> bool:
         bench.store.get_file(part["key"], path)
     except Missing:
         return False
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest() == str(part["sha256"])
+    return checked.of_file(path) == str(part["sha256"])
 
 
 def upload(model: Path, prefix: str, bench: Bench) -> list[dict[str, Any]]:
@@ -107,10 +106,12 @@ class Checkpoints:
         self._thread.shutdown()
 
     def resume(self, trainer: Trainer) -> None:
-        """Load the last checkpoint; if it is torn, the one before it; else start from the beginning."""
+        """Load the last checkpoint; if it is torn or altered, the one before it; else start from the beginning."""
         for key in reversed(self._kept):
             try:
                 self._bench.store.get_file(key, self._path)
+                if not checked.fits(key, checked.of_file(self._path)):
+                    raise Unusable("It is not as it was written.")
                 trainer.load(self._path)
             except (Missing, Unusable):
                 self._bench.line.event("A checkpoint could not be read; going on from an earlier one.", "warning")
@@ -130,13 +131,14 @@ class Checkpoints:
         if self._upload is not None:
             self._upload.result()
         trainer.save(self._path)
-        key = f"{self._payload['checkpoint_prefix']}a{self._attempt}-{trainer.step}.safetensors"
-        self._upload = self._thread.submit(self._put, key, trainer.step, self._clock.seconds())
+        self._upload = self._thread.submit(self._put, trainer.step, self._clock.seconds())
         self._saved = time.monotonic()
         if wait:
             self._upload.result()
 
-    def _put(self, key: str, step: int, seconds: float) -> None:
+    def _put(self, step: int, seconds: float) -> None:
+        start = f"{self._payload['checkpoint_prefix']}a{self._attempt}-{step}"
+        key = checked.named(start, checked.of_file(self._path), "safetensors")
         try:
             self._bench.store.put_file(key, self._path)
         except STORAGE_ERRORS:

@@ -2,7 +2,10 @@
 
 import json
 import signal
+import time
 from typing import Any
+
+import pytest
 
 from service.db.tables import Model
 from service.domain.states import State
@@ -86,13 +89,20 @@ def test_a_killed_child_goes_on_after_the_files_that_were_written(yard: Yard) ->
     assert content(yard, job_id) == content(yard, whole.id)
 
 
-def test_a_list_of_files_that_was_lost_is_made_again(yard: Yard) -> None:
+@pytest.mark.parametrize("damage", ["lost", "altered"])
+def test_a_list_of_files_that_was_lost_or_altered_is_made_again(yard: Yard, damage: str) -> None:
     worker = yard.worker()
     model_id = yard.model()
     job_id = yard.augment(296, "slower", model_id)
     yard.until(lambda: files_noted(yard, job_id) >= 1)
-    yard.context.storage.delete((yard.unit(job_id).checkpoint or {})["key"])
     [child] = worker.children()
+    child.suspend()
+    time.sleep(0.8)  # what it said until now is written down
+    key = (yard.unit(job_id).checkpoint or {})["key"]
+    body = yard.context.storage.get(key)
+    yard.context.storage.delete(key)
+    if damage == "altered":  # still a list, of a file with other bytes
+        yard.context.storage.put(key, body.replace(b'"rows": 100', b'"rows": 101'))
     child.kill()
     job = yard.wait(job_id, LONG)
     assert job.state == State.SUCCEEDED, job.error
