@@ -13,17 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from workers.engine import checkpoints
+from workers.engine.augmentation import Augmentation
 from workers.engine.batch import Batch
 from workers.engine.ema import Ema
-from workers.engine.losses import exact_penalty, finite_penalty, pairing_loss
+from workers.engine.losses import pairing_loss
 from workers.engine.monitors import Diverged, Guard, gradient_norm
-from workers.engine.overfit import EVERY, Overfit
+from workers.engine.overfit import Overfit
 from workers.engine.schedules import cosine, warmed
 from workers.engine.snapshots import Best
+from workers.engine.steps import Steps
+from workers.engine.team import Alone, Team
 from workers.engine.warmstart import NOTICE, WarmStart
 
 Range = tuple[float, float]  # the value at the first step and at the end of the burn-in
-FINITE_SCALE = 0.1  # step of the finite difference; measured on tables, see docs/LOG.md
 LEAST = 0.05  # share of the generator's learning rate that `balance` leaves it, at least
 MARGIN = 0.01  # share of its score by which adversarial training must beat the warm start: scores are noisy
 BEHIND = 0.01  # share of its score by which a generator whose round was cut short may be worse than those before it
@@ -66,8 +68,8 @@ class Progress:
 class Trainer:
     """Trains `generator` against `discriminator`; everything that it holds is saved and loaded, bit for bit.
 
-    `draw(n, rng)` gives a batch and is pure in `rng`, which lives on the CPU. `augment(x, share, rng)` changes that
-    share of the samples and is differentiable; with `overfit` the share follows from what D learns by heart.
+    `draw(n, rng)` gives a batch and is pure in `rng`, which lives on the CPU. `augment` changes a share of the
+    samples; with `overfit` the share follows from what D learns by heart.
     `auxiliary_loss(fake, batch)` is added to the generator's loss. `judge(network, warm)` scores the averaged generator
     by held-out samples, less is better: the best is kept and is what `ema` holds at the end. The scores of a warm start
     and of adversarial training need not compare. `collapsed(network)` says every
@@ -82,7 +84,7 @@ class Trainer:
         *,
         seed: int,
         device: str = "cpu",
-        augment: Callable[[Tensor, float, torch.Generator], Tensor] | None = None,
+        augment: Augmentation | None = None,
         overfit: Overfit | None = None,
         auxiliary_loss: Callable[[Tensor, Batch], Tensor] | None = None,
         warm_start: WarmStart | None = None,
@@ -106,6 +108,8 @@ class Trainer:
         if warm_start is not None:
             warm_start.begin(self)
         self.step = 0
+        self.team: Team = Alone()
+        self.half_steps = Steps(self)
         self.guard = Guard()
         self.trouble: str | None = None  # why a run ended sooner, with what it had
         self.lead = 0.5  # moving average of how often D orders a pair rightly
@@ -134,6 +138,12 @@ class Trainer:
         """The warm start, as long as it is not over."""
         return None if self.warm_start is None or self.warm_start.over else self.warm_start
 
+    def join(self, team: Team) -> None:
+        """Share each step with the others of the team, who hold the same state. Raises ValueError if that cannot be."""
+        if not self.half_steps.divisible:
+            raise ValueError("a batch of this training cannot be shared")
+        self.team = team
+
     def run(self) -> Iterator[Progress]:
         """Train to the last step. When that cannot be saved any more, a run ends with what held-out samples found good:
         the generators of the rounds that are over, or the warm start's. Raises Diverged if there is none."""
@@ -160,7 +170,7 @@ class Trainer:
             if values is not None and not self.guard.passes(self, values):
                 continue  # rolled back to the last good state
             due = self._due(warm)
-            if due and not warm and self.collapsed and not self.guard.varied(self, self.collapsed(self.ema)):
+            if due and not warm and self.collapsed and not self.guard.varied(self, self._told(self.collapsed) > 0):
                 continue  # likewise
             scored = self._judged(warm, due and not self._early(warm))
             yield Progress(self.step, self.steps, values if values is None else values | scored)
@@ -207,13 +217,18 @@ class Trainer:
             if warm and last:
                 warm.over = True
             return {}
-        score = self.judge(self.ema, warm is not None)
+        judge = self.judge
+        score = self._told(lambda network: judge(network, warm is not None))
         better = self.best.offer(self.ema, score, self.step, NOTICE if warm else MARGIN)
         if warm:
             warm.judged(self, better)
             if last or warm.over:
                 self._end_round(warm)
         return {"held_out": score}
+
+    def _told(self, judge: Callable[[nn.Module], float]) -> float:
+        """What rank 0 finds of the averaged generator: one looks at it for all."""
+        return self.team.told(float(judge(self.ema)) if self.team.rank == 0 else 0.0)
 
     def _end_round(self, warm: WarmStart) -> None:
         if not warm.more:
@@ -260,85 +275,22 @@ class Trainer:
         return cosine(*s.gamma, step, length) * self.guard.gamma_factor * self.reined
 
     def _one_step(self, report: bool) -> dict[str, Tensor]:
-        gamma = self._schedule()
-        batch, fake = self._pair()
-        held = self._held_out() if self.step % EVERY == 0 else None  # by the same D: each step moves all scores alike
-        metrics, score_real, score_fake = self._discriminator_step(batch, fake.detach(), gamma)
-        if self.overfit is not None and held is not None:
-            self.overfit.see(score_real, held, score_fake)
-        if not self.settings.share_fakes:
-            batch, fake = self._pair()
-            with torch.no_grad():
-                score_real = self._judge(batch.real, batch.condition)
-        metrics["loss_generator"] = self._generator_step(batch, fake, score_real)
+        pairs, seen = self.half_steps.discriminator(self._schedule())
+        self.optimiser_d.step()
+        if self.overfit is not None and seen.held is not None:
+            self.overfit.see(seen.real, seen.held, seen.fake)
+        if seen.penalty is not None:
+            self._penalty_seen = seen.penalty
+        metrics = {"loss_discriminator": pairing_loss(seen.real, seen.fake)}
+        if self._penalty_seen is not None:
+            metrics["penalty"] = self._penalty_seen
+        metrics["lead"] = (seen.real > seen.fake).float().mean() + 0.5 * (seen.real == seen.fake).float().mean()
+        metrics["loss_generator"] = self.half_steps.generator(pairs, seen.real)
+        self.optimiser_g.step()
         if report:
             metrics["gradient_generator"] = gradient_norm(self.generator)
             metrics["gradient_discriminator"] = gradient_norm(self.discriminator)
         return metrics
-
-    def _pair(self) -> tuple[Batch, Tensor]:
-        batch = self.draw(self.settings.batch, self.rng).to(self.device)
-        latent = self.generator.latent(len(batch.real), self.rng)  # type: ignore[operator]
-        return batch, self.generator(latent.to(self.device, non_blocking=True), batch.condition)
-
-    def _judge(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        scores: Tensor = self.discriminator(self._augmented(x), condition)
-        return scores
-
-    @torch.no_grad()
-    def _held_out(self) -> Tensor | None:
-        """Scores of held-out samples, where some are."""
-        if self.overfit is None:
-            return None
-        held = self.overfit.draw(self.settings.batch, self.rng).to(self.device)
-        return self._judge(held.real, held.condition)
-
-    def _augmented(self, x: Tensor) -> Tensor:
-        return x if self.augment is None or not self.augmented else self.augment(x, self.augmented, self.rng)
-
-    def _discriminator_step(self, batch: Batch, fake: Tensor, gamma: float) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Metrics, and the scores of reals and fakes."""
-        s, n = self.settings, len(fake)
-        penalise = self.step % s.penalty_every == 0
-        condition = None if batch.condition is None else torch.cat([batch.condition, batch.condition])
-        seen = self._augmented(torch.cat([batch.real, fake])).requires_grad_(penalise and s.penalty == "exact")
-        scores: Tensor = self.discriminator(seen, condition)
-        real, false = scores[:n], scores[n:]
-        adversarial = pairing_loss(real, false)
-        loss, metrics = adversarial, {"loss_discriminator": adversarial.detach()}
-        if penalise:
-            penalty = self._penalty(scores, seen, condition)
-            loss = loss + 0.5 * gamma * s.penalty_every * penalty
-            self._penalty_seen = penalty.detach()
-        if self._penalty_seen is not None:
-            metrics["penalty"] = self._penalty_seen
-        self.optimiser_d.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser_d.step()
-        metrics["lead"] = (real > false).float().mean() + 0.5 * (real == false).float().mean()
-        return metrics, real.detach(), false.detach()
-
-    def _penalty(self, scores: Tensor, seen: Tensor, condition: Tensor | None) -> Tensor:
-        """R1 + R2: the mean squared slope on reals plus that on fakes, at what the discriminator saw."""
-        n = len(seen) // 2
-        some = torch.arange(max(1, math.ceil(n * self.settings.penalty_share)), device=seen.device)
-        rows = torch.cat([some, some + n])
-        if self.settings.penalty == "exact":
-            return 2.0 * exact_penalty(scores, seen, rows)
-        noise = torch.randn((len(rows), *seen.shape[1:]), generator=self.rng).to(self.device, non_blocking=True)
-        near = seen[rows] + FINITE_SCALE * noise
-        shifted = self.discriminator(near, None if condition is None else condition[rows])
-        return 2.0 * finite_penalty(scores[rows], shifted, FINITE_SCALE)
-
-    def _generator_step(self, batch: Batch, fake: Tensor, score_real: Tensor) -> Tensor:
-        self.discriminator.requires_grad_(False)  # no gradients for its weights: a third of the backward pass saved
-        loss = pairing_loss(self._judge(fake, batch.condition), score_real)
-        total = loss if self.auxiliary_loss is None else loss + self.auxiliary_loss(fake, batch)
-        self.optimiser_g.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        self.optimiser_g.step()
-        self.discriminator.requires_grad_(True)
-        return loss.detach()
 
     def _read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Tensors to numbers (one wait for the device), and what follows from them for the next steps."""

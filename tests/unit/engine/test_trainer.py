@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workers.engine import checkpoints
+from workers.engine.augmentation import Changes
 from workers.engine.batch import Batch
 from workers.engine.checkpoints import Unusable
 from workers.engine.losses import exact_penalty, finite_penalty, pairing_loss
@@ -57,6 +58,19 @@ class Critic(nn.Module):
 def draw(n: int, rng: torch.Generator) -> Batch:
     condition = (torch.rand((n, 1), generator=rng) < 0.5).float()
     return Batch(MEAN * condition + SPREAD * torch.randn((n, 1), generator=rng), condition)
+
+
+class Shift:
+    """An augmentation that adds to each number what `by(n, share, rng)` gives (n, 1)."""
+
+    def __init__(self, by: Callable[[int, float, torch.Generator], Tensor]) -> None:
+        self.by = by
+
+    def drawn(self, shape: Sequence[int], share: float, rng: torch.Generator) -> Changes:
+        return (self.by(shape[0], share, rng),)
+
+    def changed(self, x: Tensor, changes: Changes) -> Tensor:
+        return x + changes[0]
 
 
 def trainer(settings: Settings = SETTINGS, seed: int = 0) -> Trainer:
@@ -251,13 +265,13 @@ def test_the_penalty_is_reported_however_rarely_it_is_taken() -> None:
 
 
 def test_a_finite_penalty_sees_the_augmentation_that_the_scores_saw() -> None:
-    def shifted(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
-        return x + 100.0 * torch.rand((len(x), 1), generator=rng)
+    def shifted(n: int, share: float, rng: torch.Generator) -> Tensor:
+        return 100.0 * torch.rand((n, 1), generator=rng)
 
     penalties = {}
     for kind in ("exact", "finite"):
         settings = replace(SETTINGS, steps=1, batch=4096, penalty=kind, augmented=1.0)
-        run = Trainer(Line(), Critic(), draw, settings, seed=0, augment=shifted)
+        run = Trainer(Line(), Critic(), draw, settings, seed=0, augment=Shift(shifted))
         penalties[kind] = next(p.metrics["penalty"] for p in run.run() if p.metrics)
     assert penalties["finite"] == pytest.approx(penalties["exact"], rel=0.2)
 
@@ -414,13 +428,13 @@ def watched(steps: int) -> Trainer:
     def held(n: int, rng: torch.Generator) -> Batch:
         return Batch(torch.randn((n, 1), generator=rng), torch.zeros(n, 1))
 
-    def noisy(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
-        chosen = (torch.rand((len(x), 1), generator=rng) < share).float()
-        return x + chosen * torch.randn((len(x), 1), generator=rng)
+    def noisy(n: int, share: float, rng: torch.Generator) -> Tensor:
+        chosen = (torch.rand((n, 1), generator=rng) < share).float()
+        return chosen * torch.randn((n, 1), generator=rng)
 
     settings = replace(SETTINGS, steps=steps, gamma=(1e-4, 1e-4), lr_generator=(1e-4, 1e-4))
     overfit = Overfit(held, reach=200)
-    return Trainer(Line(), Critic(), drawn, settings, seed=0, augment=noisy, overfit=overfit)
+    return Trainer(Line(), Critic(), drawn, settings, seed=0, augment=Shift(noisy), overfit=overfit)
 
 
 def test_samples_are_augmented_more_while_held_out_ones_look_like_those_made() -> None:

@@ -5,29 +5,45 @@ Each change happens to a share of the pictures well under 1, so that the generat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from workers.engine.augmentation import Changes
+
 SHIFT, SCALE, TURN = 0.125, 0.2, 0.25  # of a side, of the logarithm's standard deviation, radians at most
 BRIGHTER, CONTRAST, SATURATION = 0.2, 0.3, 0.5  # standard deviations: of a shift, of two logarithms
 HOLE = 0.4  # of a side
-Augment = Callable[[Tensor, float, torch.Generator], Tensor]
 
 
-def augmentation(alpha: bool, mirror: bool) -> Augment:
-    """A function (x (n, c, h, w) in [-1, 1], share, rng) -> x with each change made to that share of the pictures.
-    With `alpha` the last channel is transparency, and the others are premultiplied by it; with `mirror` pictures may be
-    mirrored."""
+@dataclass(frozen=True)
+class Augmentation:
+    """Of pictures x (n, c, h, w) in [-1, 1]: each change is made to a share of them. With `alpha` the last channel is
+    transparency, and the others are premultiplied by it; with `mirror` pictures may be mirrored."""
 
-    def augment(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
-        x = _placed(x, share, rng, mirror)
-        x = _recoloured(x, share, rng, alpha)
-        return _holed(x, share, rng)
+    alpha: bool
+    mirror: bool
 
-    return augment
+    def __call__(self, x: Tensor, share: float, rng: torch.Generator) -> Tensor:
+        return self.changed(x, self.drawn(x.shape, share, rng))
+
+    def drawn(self, shape: Sequence[int], share: float, rng: torch.Generator) -> Changes:
+        n, _, high, wide = shape
+        placed = _places(n, wide / high, share, rng, self.mirror)  # turned in pixels, not in the unit square
+        return placed, *_colours(n, share, rng), _some(n, share, rng), torch.rand(n, 2, generator=rng)
+
+    def changed(self, x: Tensor, changes: Changes) -> Tensor:
+        placed, light, contrast, saturation, holed, centre = changes
+        x = _placed(x, placed)
+        x = _recoloured(x, light, contrast, saturation, self.alpha)
+        return _holed(x, holed, centre)
+
+
+def augmentation(alpha: bool, mirror: bool) -> Augmentation:
+    return Augmentation(alpha, mirror)
 
 
 def _some(n: int, share: float, rng: torch.Generator) -> Tensor:
@@ -35,30 +51,36 @@ def _some(n: int, share: float, rng: torch.Generator) -> Tensor:
     return (torch.rand(n, generator=rng) < share).float()
 
 
-def _placed(x: Tensor, share: float, rng: torch.Generator, mirror: bool) -> Tensor:
-    """Shifted, scaled, turned and mirrored at once; what comes in from beyond the edge is the picture reflected."""
-    n, _, high, wide = x.shape
+def _places(n: int, aspect: float, share: float, rng: torch.Generator, mirror: bool) -> Tensor:
+    """(n, 2, 3): shifted, scaled, turned and mirrored at once."""
     angle = (2 * torch.rand(n, generator=rng) - 1) * TURN * _some(n, share, rng)
     scale = torch.exp(torch.randn(n, generator=rng) * SCALE * _some(n, share, rng))
     shift = (2 * torch.rand(n, 2, generator=rng) - 1) * 2 * SHIFT * _some(n, share, rng)[:, None]
     flip = 1 - 2 * _some(n, share / 2, rng) if mirror else torch.ones(n)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    aspect = wide / high  # turned in pixels, not in the unit square
     rows = [
         torch.stack([cos * flip, -sin / aspect, shift[:, 0]], 1),
         torch.stack([sin * aspect * flip, cos, shift[:, 1]], 1),
     ]
-    theta = torch.stack(rows, 1).to(x.device, x.dtype, non_blocking=True)
-    where = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return torch.stack(rows, 1)
+
+
+def _placed(x: Tensor, places: Tensor) -> Tensor:
+    """What comes in from beyond the edge is the picture reflected."""
+    where = F.affine_grid(places.to(x.device, x.dtype, non_blocking=True), list(x.shape), align_corners=False)
     return F.grid_sample(x, where, padding_mode="reflection", align_corners=False)
 
 
-def _recoloured(x: Tensor, share: float, rng: torch.Generator, alpha: bool) -> Tensor:
-    """Brighter or darker, with more or less contrast and saturation. Beyond [-1, 1], too: reals and fakes alike."""
-    n = len(x)
+def _colours(n: int, share: float, rng: torch.Generator) -> Changes:
+    """Light, contrast, saturation: (n,) each."""
     light = torch.randn(n, generator=rng) * BRIGHTER * _some(n, share, rng)
     contrast = torch.exp(torch.randn(n, generator=rng) * CONTRAST * _some(n, share, rng))
     saturation = torch.exp(torch.randn(n, generator=rng) * SATURATION * _some(n, share, rng))
+    return light, contrast, saturation
+
+
+def _recoloured(x: Tensor, light: Tensor, contrast: Tensor, saturation: Tensor, alpha: bool) -> Tensor:
+    """Brighter or darker, with more or less contrast and saturation. Beyond [-1, 1], too: reals and fakes alike."""
     light, contrast, saturation = (
         value[:, None, None, None].to(x.device, x.dtype, non_blocking=True) for value in (light, contrast, saturation)
     )
@@ -72,12 +94,10 @@ def _recoloured(x: Tensor, share: float, rng: torch.Generator, alpha: bool) -> T
     return torch.cat([colour * 2 - 1, rest], 1)
 
 
-def _holed(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
+def _holed(x: Tensor, chosen: Tensor, centre: Tensor) -> Tensor:
     """Put a grey rectangle somewhere."""
-    n, _, high, wide = x.shape
-    chosen = _some(n, share, rng)[:, None, None] > 0
-    centre = torch.rand(n, 2, generator=rng)
+    _, _, high, wide = x.shape
     inside_rows = (torch.arange(high) - centre[:, :1] * high).abs() < HOLE * high / 2
     inside_columns = (torch.arange(wide) - centre[:, 1:] * wide).abs() < HOLE * wide / 2
-    keep = ~(chosen & inside_rows[:, :, None] & inside_columns[:, None, :])
+    keep = ~((chosen[:, None, None] > 0) & inside_rows[:, :, None] & inside_columns[:, None, :])
     return x * keep[:, None].to(x.device)
