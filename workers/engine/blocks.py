@@ -127,6 +127,6 @@ def reset(module: nn.Module, rng: torch.Generator) -> None:
 def precision(device: str) -> torch.dtype:
     """Of the convolutions in training: bfloat16 where the device computes with it, which takes half the time."""
     if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest torch that we take
     return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32

@@ -1,19 +1,28 @@
 """Pictures judged one by one, by a model of a few steps: what is far off is seen, what is real is let pass."""
 
 import json
+import tracemalloc
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from tests.unit.images.helpers import encoded, ingested, noise, on, zipped
-from workers.modalities import Dataset
+from workers.metrics import effnet
+from workers.modalities import Dataset, Part
+from workers.modalities.images import presets
+from workers.modalities.images.codec import Codec
 from workers.modalities.images.modality import MODALITY
+from workers.modalities.images.networks import Discriminator, Generator
 from workers.modalities.images.scoring import ImageScorer
 from workers.modalities.images.spec import ImageConfig
+from workers.modalities.images.training import _save as save
 from workers.modalities.scoring import Upload, judged
 
 pytestmark = pytest.mark.slow
@@ -88,8 +97,42 @@ def test_counterfeits_are_made_of_all_classes_though_uploads_come_class_by_class
     upload = Upload(tmp_path / "source", {}, 600, {"classes": ["flat", "up"]})
     scorer = MODALITY.scorer(reference, upload, trained[1], "cpu", 0)
     assert isinstance(scorer, ImageScorer)
-    pixels, labels = scorer.altered()
-    assert (len(pixels), set(labels.tolist())) == (20, {0, 1})
+    lot = scorer.altered()
+    assert (len(lot.take(np.arange(20))), set(lot.labels.tolist())) == (20, {0, 1})
+
+
+@pytest.mark.parametrize("looked_at", [True, False])
+def test_large_pictures_are_held_a_piece_at_a_time(
+    looked_at: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side, held = 128, 60  # 49 kB a picture
+    for name, value in {"KNOWN": 200, "CALIBRATED": held, "PLANTED": 30, "PIECE_BYTES": 1 << 19}.items():
+        monkeypatch.setattr(f"workers.modalities.images.scoring.{name}", value)
+    rng = np.random.default_rng(0)
+    parts = []
+    for split, n in (("train", 200), ("holdout", held)):
+        pixels = rng.integers(0, 256, (n, side, side, 3), np.uint8)
+        save_file({"pixels": pixels, "labels": np.full(n, -1, np.int64)}, tmp_path / f"{split}.safetensors")
+        parts.append(Part(tmp_path / f"{split}.safetensors", n, split))
+    schema = {"modality": "images", "height": side, "width": side, "channels": 3, "classes": None}
+    reference = Dataset(schema, 200 + held, parts)
+    codec, weights = Codec(side, side, 3, None, None), torch.Generator().manual_seed(0)
+    form = presets.architecture(codec, ImageConfig(network_width=16), "cpu")
+    save(Generator(form, weights), tmp_path / "generator.safetensors", form)
+    save(Discriminator(form, weights), tmp_path / "discriminator.safetensors", form)
+    codec.save(tmp_path / "codec.json")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": asdict(form)}))
+    (tmp_path / "up.zip").write_bytes(zipped({f"{i}.png": encoded(pixels[i]) for i in range(8)}))
+    effnet.features(pixels[:1])  # loaded
+    tracemalloc.start()
+    scorer = MODALITY.scorer(
+        reference if looked_at else None, Upload(tmp_path / "up.zip", {}, 8, {}), tmp_path, "cpu", 0
+    )
+    rows, _ = judged(scorer, tmp_path / "out.parquet", on)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows == 8
+    assert peak < held * pixels[0].nbytes  # those that it is calibrated on, by themselves
 
 
 def test_noise_is_called_counterfeit_whatever_its_size_and_what_is_damaged_is_left_out(

@@ -67,7 +67,7 @@ def projected(
             codec.encode(pixels[None].copy()), labels, _rng(seed, sample), _beat(progress, made, count)
         )
         begun = [found.begun] + ([tools.edited(found.begun, found.condition)] if tools.options.edit else [])
-        painted = codec.decode(tools.painted(torch.cat(begun)))
+        painted = tools.painted(torch.cat(begun))
         shown = dict(zip(("given", "reconstruction", "edited"), (pixels, *painted), strict=False))
         label = None if found.condition is None or codec.classes is None else codec.classes[int(found.condition)]
         far = {"pixel_distance": round(found.pixels * 127.5, 2), "feature_distance": round(found.features, 4)}

@@ -21,10 +21,11 @@ from workers.modalities.images.directions import FILE, Directions
 from workers.modalities.images.networks import Architecture, Discriminator, Generator
 from workers.modalities.images.options import ImageGenerateOptions, shown
 from workers.modalities.images.outputs import WRITERS, Samples, grid
+from workers.modalities.images.painting import drawn
 from workers.modalities.images.projection import Projector
 from workers.modalities.images.spec import ImageConfig, ImageOptions, label_condition
 from workers.modalities.images.tools import Tools
-from workers.modalities.images.training import CONFIG, ImageTraining, architecture_from, painted
+from workers.modalities.images.training import CONFIG, ImageTraining, architecture_from
 from workers.modalities.scoring import Scorer, Upload
 
 CHUNK = 250  # samples of one seed; divides the spec's shard_samples, so a sample is the same whichever shard it is in
@@ -136,10 +137,10 @@ class ImageSampler:
         latent, labels = self._drawn(chunk, seed, label)
         latent, labels = latent[:n], labels[:n]
         if tools is None or tools.idle:
-            return self.codec.decode(painted(self.generator, self.codec, latent, labels, self.device)), labels
+            return drawn(self.generator, self.codec, latent, labels, self.device), labels
         labels = tools.classes(labels)
         index = np.arange(chunk * CHUNK, chunk * CHUNK + n)
-        pixels = self.codec.decode(tools.pictures(latent, labels, index, seed))
+        pixels = tools.pictures(latent, labels, index, seed)
         return pixels, labels if tools.labelled else np.full_like(labels, -1)
 
     def _drawn(self, chunk: int, seed: int, label: Condition | None) -> tuple[Tensor, NDArray[np.int64]]:

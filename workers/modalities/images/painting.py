@@ -1,11 +1,14 @@
-"""How many pictures are painted at once: as many as are fast, and always as many, so that none depends on the others.
+"""How pictures are painted: in blocks of one size, so that none depends on how many others are asked for.
 
-Convolutions of other sizes add up in another order: a picture's last bit would follow from how many are asked for."""
+Convolutions of other sizes add up in another order: a picture's last bit would follow from its neighbours."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from workers.modalities.images.codec import Codec
 
@@ -19,3 +22,45 @@ def blocks(n: int, codec: Codec, device: str) -> Iterator[Tensor]:
     size = max(1, min(most, positions // (codec.height * codec.width)))
     for at in range(0, n, size):
         yield torch.arange(at, at + size).clamp_max(n - 1)
+
+
+def repeatable() -> AbstractContextManager[None]:
+    """On a GPU, too, the same latents give the same bytes: no algorithm by what was fastest just now, none that adds up
+    in any order, and products of 32 bits."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+@torch.no_grad()
+def painted(generator: nn.Module, codec: Codec, latent: Tensor, labels: NDArray[np.int64], device: str) -> Tensor:
+    """What the generator makes of these latents and labels, on the CPU; each the same whatever the others are."""
+    pieces = _pieces(generator, codec, latent, labels, device)
+    return torch.cat([piece.float().cpu() for piece in pieces])[: len(latent)]
+
+
+@torch.no_grad()
+def drawn(
+    generator: nn.Module, codec: Codec, latent: Tensor, labels: NDArray[np.int64], device: str
+) -> NDArray[np.uint8]:
+    """The same as they would be written (8 bits); of many large pictures only a block are floats."""
+    return decoded(_pieces(generator, codec, latent, labels, device), len(latent), codec)
+
+
+def decoded(pieces: Iterator[Tensor], n: int, codec: Codec) -> NDArray[np.uint8]:
+    """(n, height, width, channels) of blocks, whose last may be filled up."""
+    out, at = np.empty((n, codec.height, codec.width, codec.channels), np.uint8), 0
+    for piece in pieces:
+        some = codec.decode(piece[: n - at].cpu())
+        out[at : at + len(some)] = some
+        at += len(some)
+    return out
+
+
+def _pieces(
+    generator: nn.Module, codec: Codec, latent: Tensor, labels: NDArray[np.int64], device: str
+) -> Iterator[Tensor]:
+    condition = codec.condition(labels)
+    for rows in blocks(len(latent), codec, device):
+        given = None if condition is None else condition[rows].to(device)
+        with repeatable():
+            piece = generator(latent[rows].to(device), given)
+        yield piece

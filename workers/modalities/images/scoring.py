@@ -5,6 +5,7 @@ What each view sees: docs/images.md, and the result of every job."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -20,43 +21,52 @@ from workers.modalities.images import archive, pictures
 from workers.modalities.images.codec import Codec
 from workers.modalities.images.files import Pictures, source_of
 from workers.modalities.images.networks import Architecture, Discriminator, Generator
+from workers.modalities.images.painting import drawn
 from workers.modalities.images.sources import Found
 from workers.modalities.images.spec import ImageOptions
-from workers.modalities.images.training import CONFIG, architecture_from, painted
+from workers.modalities.images.training import CONFIG, architecture_from
 from workers.modalities.scoring import LEAST, Floats, Measured, Upload
 
 VIEWS = ("discriminator", "distance")
 KNOWN, CALIBRATED, PLANTED = 2_000, 1_000, 300  # real pictures to compare with, to calibrate on; counterfeits of a kind
-DRAWN = 100  # samples that are floats at a time
-PIECE_BYTES = 16 << 20  # of pixels measured at a time, as floats
+PIECE_BYTES = 16 << 20  # of pixels that are held at a time, as floats: the memory that pictures of any size take
 TRUNCATED = 0.5  # of a latent's length: samples that are more typical than the model's own
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+Change = Callable[[Pixels, Labels], tuple[Pixels, Labels]]
+
+
+@dataclass(frozen=True)
+class Lot:
+    """Pictures by number, made or read only when they are asked for: a thousand large ones fill gigabytes."""
+
+    labels: Labels  # of each
+    take: Callable[[Labels], Pixels]  # the pictures of these numbers
+
+    def some(self, numbers: Labels) -> Lot:
+        return Lot(self.labels[numbers], lambda at: self.take(numbers[at]))
+
+    def pieces(self, size: int) -> Iterator[tuple[Pixels, Labels]]:
+        for start in range(0, len(self.labels), size):
+            at = np.arange(start, min(start + size, len(self.labels)))
+            yield self.take(at), self.labels[at]
 
 
 class ImageViews:
     """A model's discriminator and the real pictures beside which others are looked at."""
 
-    def __init__(
-        self, directory: Path, form: Architecture, codec: Codec, device: str, known: Pixels, labels: Labels
-    ) -> None:
+    def __init__(self, directory: Path, form: Architecture, codec: Codec, device: str, known: Lot) -> None:
         self.codec, self.device = codec, device
         network = Discriminator(form, torch.Generator().manual_seed(0))
         network.load_state_dict(load_file(directory / "discriminator.safetensors"))
         self._discriminator = network.to(device).eval().requires_grad_(False)
-        self._known, self._labels = effnet.features(known, device).to(device), torch.from_numpy(labels).to(device)
-        self.rows = max(1, min(256, PIECE_BYTES // (4 * codec.height * codec.width * codec.channels)))
-
-    def of(self, pixels: Pixels, labels: Labels) -> Measured:
-        """Of pictures of the model's size; a label of -1 is read off the nearest known picture."""
-        parts = []
-        for start in range(0, len(pixels), self.rows):
-            parts.append(self._piece(pixels[start : start + self.rows], labels[start : start + self.rows]))
-        views = np.concatenate([np.zeros((0, len(VIEWS))), *parts])
-        return Measured(views, views[:, 1])
+        self.rows = max(1, min(250, PIECE_BYTES // (4 * codec.height * codec.width * codec.channels)))
+        seen = [effnet.features(pixels, device) for pixels, _ in known.pieces(self.rows)]
+        self._known, self._labels = torch.cat(seen).to(device), torch.from_numpy(known.labels).to(device)
 
     @torch.no_grad()
-    def _piece(self, pixels: Pixels, labels: Labels) -> Floats:
+    def of(self, pixels: Pixels, labels: Labels) -> Floats:
+        """(n, views) of up to `rows` pictures of the model's size; a label of -1 is read off the nearest known one."""
         apart = torch.cdist(effnet.features(pixels, self.device).to(self.device), self._known)
         given = torch.from_numpy(labels).to(self.device)
         nearest, at = apart.min(1)
@@ -86,7 +96,7 @@ class ImageScorer:
         self.labelled = self._is_labelled()
         self.calibrated_on = "held-out pictures"
         known, self._real = self._from(reference)
-        self.measure = ImageViews(directory, form, self.codec, device, *known)
+        self.measure = ImageViews(directory, form, self.codec, device, known)
 
     def _is_labelled(self) -> bool:
         """Whether the upload's classes are the model's, so that it can be judged whether a picture is of its class."""
@@ -96,7 +106,7 @@ class ImageScorer:
     def _classes(self) -> list[str]:
         return self.codec.classes or []
 
-    def _from(self, reference: Dataset | None) -> tuple[tuple[Pixels, Labels], tuple[Pixels, Labels]]:
+    def _from(self, reference: Dataset | None) -> tuple[Lot, Lot]:
         """Pictures that are known to be real, and others that stand for real ones."""
         rng = np.random.default_rng([self.seed, 1])
         if reference is not None:
@@ -113,38 +123,37 @@ class ImageScorer:
         )
         return self._samples(CALIBRATED, 4), self._samples(CALIBRATED, 5)
 
-    def _samples(self, n: int, seed: int, length: float = 1.0) -> tuple[Pixels, Labels]:
+    def _samples(self, n: int, seed: int, length: float = 1.0) -> Lot:
         labels = self.codec.labels(n, np.random.default_rng([self.seed, seed]))
         latent = length * self._generator.latent(n, torch.Generator().manual_seed(SEEDS * self.seed + seed))
-        pieces = (slice(at, at + DRAWN) for at in range(0, n, DRAWN))
-        paint = partial(painted, self._generator, self.codec, device=self.device)
-        return np.concatenate([self.codec.decode(paint(latent[one], labels[one])) for one in pieces]), labels
+        draw = partial(drawn, self._generator, self.codec, device=self.device)
+        return Lot(labels, lambda at: draw(latent[at], labels[at]))
 
     def real(self, progress: Progress) -> Measured:
-        return self._of(*self._real, progress)
+        return self._of(self._real, progress)
 
-    def altered(self) -> tuple[Pixels, Labels]:
+    def altered(self) -> Lot:
         """The real pictures that counterfeits are made of: any, since uploads come class by class."""
-        some = np.random.default_rng([self.seed, 7]).permutation(len(self._real[1]))[:PLANTED]
-        return self._real[0][some], self._real[1][some]
+        rng = np.random.default_rng([self.seed, 7])
+        return self._real.some(rng.permutation(len(self._real.labels))[:PLANTED])
 
     def planted(self, progress: Progress) -> Iterator[tuple[str, Measured]]:
-        pixels, labels = self.altered()
-        kinds: dict[str, Callable[[np.random.Generator], tuple[Pixels, Labels]]] = {
-            "noise": lambda rng: (rng.integers(0, 256, pixels.shape, np.uint8), labels),
-            "pixels shuffled": lambda rng: (_shuffled(pixels, rng), labels),
-            "blurred": lambda rng: (_blurred(pixels), labels),
-            "colours inverted": lambda rng: (_inverted(pixels), labels),
+        lot, rng = self.altered(), np.random.default_rng([self.seed, 6])
+        kinds: dict[str, tuple[Lot, Change | None]] = {
+            "noise": (lot, lambda pixels, labels: (rng.integers(0, 256, pixels.shape, np.uint8), labels)),
+            "pixels shuffled": (lot, lambda pixels, labels: (_shuffled(pixels, rng), labels)),
+            "blurred": (lot, lambda pixels, labels: (_blurred(pixels), labels)),
+            "colours inverted": (lot, lambda pixels, labels: (_inverted(pixels), labels)),
         }
         if self.labelled and len(self._classes) > 1:
-            kinds["label of another class"] = lambda rng: (pixels, _others(labels, len(self._classes), rng))
+            count = len(self._classes)
+            kinds["label of another class"] = (lot, lambda pixels, labels: (pixels, _others(labels, count, rng)))
         if self.calibrated_on != "the model's own samples":
-            kinds["the model's own samples"] = lambda rng: self._samples(PLANTED, 2)
-        kinds["the model's most typical samples"] = lambda rng: self._samples(PLANTED, 3, TRUNCATED)
-        for number, (name, make) in enumerate(kinds.items()):
-            progress(number, len(kinds))
-            made = make(np.random.default_rng([self.seed, 6, number]))
-            yield name, self._of(*made, lambda done, total, at=number: progress(at + done / total, len(kinds)))
+            kinds["the model's own samples"] = (self._samples(PLANTED, 2), None)
+        kinds["the model's most typical samples"] = (self._samples(PLANTED, 3, TRUNCATED), None)
+        for number, (name, (made, change)) in enumerate(kinds.items()):
+            beat = partial(_within, progress, number, len(kinds))
+            yield name, self._of(made, beat, change)
 
     def uploaded(self, progress: Progress) -> Iterator[Measured]:
         """Pictures that cannot be read are left out, as they were at the upload."""
@@ -166,19 +175,19 @@ class ImageScorer:
             yield self._named(held[: len(names)], labels[: len(names)], names)
 
     def _named(self, pixels: Pixels, labels: Labels, names: list[str]) -> Measured:
-        found = self._judged(pixels, labels)
-        return Measured(found.views, found.distance, names)
+        views = self._judged(pixels, labels)
+        return Measured(views, views[:, 1], names)
 
-    def _of(self, pixels: Pixels, labels: Labels, progress: Progress) -> Measured:
-        parts = []
-        for start in range(0, len(pixels), self.measure.rows):
-            progress(start, len(pixels))
-            some = slice(start, start + self.measure.rows)
-            parts.append(self._judged(pixels[some], labels[some]).views)
+    def _of(self, lot: Lot, progress: Progress, change: Change | None = None) -> Measured:
+        parts, done = list[Floats](), 0
+        for pixels, labels in lot.pieces(self.measure.rows):
+            progress(done, len(lot.labels))
+            parts.append(self._judged(*(change(pixels, labels) if change else (pixels, labels))))
+            done += len(labels)
         views = np.concatenate(parts)
         return Measured(views, views[:, 1])
 
-    def _judged(self, pixels: Pixels, labels: Labels) -> Measured:
+    def _judged(self, pixels: Pixels, labels: Labels) -> Floats:
         """Labels count only where the upload has the model's: real ones are treated as those that are judged."""
         return self.measure.of(pixels, labels if self.labelled else np.full(len(labels), -1, np.int64))
 
@@ -186,9 +195,13 @@ class ImageScorer:
 SEEDS = 1_000_003  # between the seeds of two jobs' samples
 
 
-def _some(split: Pictures, most: int, rng: np.random.Generator) -> tuple[Pixels, Labels]:
-    rows = np.sort(rng.permutation(len(split))[:most])
-    return split.take(rows), split.labels[rows]
+def _within(progress: Progress, at: int, kinds: int, done: float, total: float) -> None:
+    """The progress of one kind as a part of that of all."""
+    progress(at + done / total, kinds)
+
+
+def _some(split: Pictures, most: int, rng: np.random.Generator) -> Lot:
+    return Lot(split.labels, split.take).some(np.sort(rng.permutation(len(split))[:most]))
 
 
 # -- counterfeits -------------------------------------------------------------------------------------------------

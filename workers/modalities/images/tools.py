@@ -1,6 +1,7 @@
 """The latent tools of one generation, put to work: options and samples' latents in, pictures out."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from workers.modalities.images.codec import Codec
 from workers.modalities.images.directions import Directions
 from workers.modalities.images.networks import Generator
 from workers.modalities.images.options import Edit, ImageGenerateOptions, Interpolation, Sheet
-from workers.modalities.images.painting import blocks
+from workers.modalities.images.painting import blocks, decoded, repeatable
 from workers.modalities.images.spec import label_index
 
 First = Callable[[int], tuple[Tensor, int]]  # seed -> latent (64,) and class of its first sample
@@ -30,7 +31,7 @@ class Tools:
         options: ImageGenerateOptions,
         first: First,
     ) -> None:
-        self.generator, self.codec, self.options, self.first = generator, codec, options, first
+        self.generator, self.codec, self.options, self.first = generator, codec, options, cache(first)
         self.device = generator.start.weight.device
         self.found = tool.directions(generator)[0]
         self.looks = _fitted(fitted, options.edit)
@@ -53,17 +54,30 @@ class Tools:
         mix = self.options.mix
         return labels if mix is None or mix.coarse is None else np.full_like(labels, self.first(mix.coarse)[1])
 
-    def pictures(self, latent: Tensor, labels: NDArray[np.int64], index: NDArray[np.int64], seed: int) -> Tensor:
-        """The pictures (n, c, h, w) of samples `index` of a seed, whose own latents and labels these are."""
-        return self.painted(self._begun(latent, labels, index, seed))
+    @torch.no_grad()
+    def pictures(
+        self, latent: Tensor, labels: NDArray[np.int64], index: NDArray[np.int64], seed: int
+    ) -> NDArray[np.uint8]:
+        """The pictures (n, height, width, channels) of samples `index` of a seed, whose own latents and labels these
+        are; each the same whatever the others are."""
+
+        def painted(rows: Tensor) -> Tensor:
+            some = rows.numpy()
+            with repeatable():
+                return self.generator.paint_from(self._begun(latent[rows], labels[some], index[some], seed))
+
+        return decoded(map(painted, blocks(len(latent), self.codec, self.device.type)), len(latent), self.codec)
 
     @torch.no_grad()
-    def painted(self, begun: Tensor) -> Tensor:
-        """On the CPU; each the same whatever the others are."""
-        places = (rows.to(begun.device) for rows in blocks(len(begun), self.codec, begun.device.type))
-        return torch.cat([self.generator.paint_from(begun[rows]).float().cpu() for rows in places])[: len(begun)]
+    def painted(self, begun: Tensor) -> NDArray[np.uint8]:
+        """The pictures that begin so; each the same whatever the others are."""
 
-    @torch.no_grad()
+        def painted(rows: Tensor) -> Tensor:
+            with repeatable():
+                return self.generator.paint_from(begun[rows.to(self.device)])
+
+        return decoded(map(painted, blocks(len(begun), self.codec, self.device.type)), len(begun), self.codec)
+
     def _begun(self, latent: Tensor, labels: NDArray[np.int64], index: NDArray[np.int64], seed: int) -> Tensor:
         if self.options.interpolate is not None:
             return self._film(self.options.interpolate, index, seed)

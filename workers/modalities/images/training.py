@@ -25,7 +25,7 @@ from workers.modalities.images.judging import Judging
 from workers.modalities.images.neighbours import neighbours
 from workers.modalities.images.networks import Architecture, Discriminator, Generator
 from workers.modalities.images.outputs import grid
-from workers.modalities.images.painting import blocks
+from workers.modalities.images.painting import drawn, painted
 from workers.modalities.images.report import report
 from workers.modalities.images.spec import ImageConfig
 from workers.modalities.images.survey import refuse_few
@@ -42,17 +42,6 @@ def architecture_from(text: str) -> Architecture:
     """The networks' form that a model's config.json names."""
     form = json.loads(text)["architecture"]
     return Architecture(**form | {"widths": tuple(form["widths"])})
-
-
-@torch.no_grad()
-def painted(generator: nn.Module, codec: Codec, latent: Tensor, labels: NDArray[np.int64], device: str) -> Tensor:
-    """What the generator makes of these latents and labels, on the CPU; each the same whatever the others are."""
-    condition = codec.condition(labels)
-    pieces = []
-    for rows in blocks(len(latent), codec, device):
-        given = None if condition is None else condition[rows].to(device)
-        pieces.append(generator(latent[rows].to(device), given).float().cpu())
-    return torch.cat(pieces)[: len(latent)]
 
 
 class ImageTraining:
@@ -134,7 +123,7 @@ class ImageTraining:
         many times as wide."""
         labels = self.codec.labels(n, np.random.default_rng(seed))
         latent = width * network.latent(n, torch.Generator().manual_seed(seed))  # type: ignore[operator]
-        return self.codec.decode(painted(network, self.codec, latent, labels, self.device)), labels
+        return drawn(network, self.codec, latent, labels, self.device), labels
 
     def picture(self) -> bytes:
         """Rows are classes (or any), columns the same noise in each; fewer of large pictures."""
