@@ -92,6 +92,8 @@ def failure(error: Exception, request: dict[str, Any]) -> tuple[str, str]:
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError":
         return MEMORY.get(request["kind"], NO_MEMORY)
+    if name == "OutOfMemory":  # the engine's: no smaller piece of a batch would do
+        return NO_MEMORY[0], f"{error} A smaller batch or a smaller preset takes less."
     if name == "Diverged":
         return "training_diverged", f"{error} A smaller learning rate or other data may help."
     return "internal_error", UNEXPECTED.format(unit=request["unit_id"], attempt=request["attempt"])

@@ -142,7 +142,7 @@ class Steps:
         noise = None
         if most and s.penalty == "finite":
             noise = torch.randn((2 * most, *shape[1:]), generator=t.rng)
-        scores, penalty = torch.zeros(2 * n, device=t.device), torch.zeros((), device=t.device)
+        scores, penalty = pairs.batch.real.new_zeros(2 * n), pairs.batch.real.new_zeros(())
         t.optimiser_d.zero_grad(set_to_none=True)
         for rows in self._rows(n):
             with torch.no_grad():
@@ -188,7 +188,7 @@ class Steps:
         """D's scores of reals: those of this process, 0 for the others'."""
         n = len(pairs)
         changes = self._changes(pairs.batch.real.shape)
-        scores = torch.zeros(n, device=self.trainer.device)
+        scores = pairs.batch.real.new_zeros(n)
         for rows in self._rows(n):
             seen = self._changed(pairs.batch.real[rows], tuple(change[rows] for change in changes))
             scores[rows] = self.trainer.discriminator(seen, pairs.condition(rows))
@@ -203,7 +203,7 @@ class Steps:
             t.team.add([score_real])
         n = len(pairs)
         changes = self._changes(pairs.batch.real.shape)
-        scores = torch.zeros(n, device=t.device)
+        scores = pairs.batch.real.new_zeros(n)
         t.optimiser_g.zero_grad(set_to_none=True)
         t.discriminator.requires_grad_(False)  # no gradients for its weights: a third of the backward pass saved
         try:

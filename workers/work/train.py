@@ -161,6 +161,7 @@ class Run:
         self._stamp, self._pace, self._told = time.monotonic(), 0.0, 0.0
         self._at = training.trainer.step
         self._evaluated = self._at // max(1, self.steps // EVALUATIONS)
+        self._pieces = 1
 
     def go(self) -> None:
         self.line.grace = DRAIN_SECONDS
@@ -168,6 +169,7 @@ class Run:
         self._far(trainer.step)
         for progress in trainer.run():
             self._say(progress)
+            self._say_pieces(trainer)
             if self.line.asked:
                 self._stop(trainer)
             if self.clock.over:
@@ -202,6 +204,15 @@ class Run:
         if values:
             self._told = time.monotonic()
             self.line.send("metrics", step=progress.step, values=values)
+
+    def _say_pieces(self, trainer: Trainer) -> None:
+        if trainer.half_steps.pieces != self._pieces:
+            self._pieces = trainer.half_steps.pieces
+            self.line.event(
+                "The device's memory did not suffice for a batch at once: it is computed in "
+                f"{self._pieces} pieces, to the same result, which takes a little longer.",
+                "warning",
+            )
 
     def _far(self, step: int) -> None:
         now = time.monotonic()

@@ -134,3 +134,15 @@ def test_a_refused_message_takes_no_other_with_it(postgres_yard: tuple[Yard, str
     assert job.state == State.SUCCEEDED, job.error
     assert sum("Checkpoint at step" in message for message in yard.messages(job_id)) > 2
     assert (yard.unit(job_id).progress or {})["step"] > 50
+
+
+def test_a_training_for_which_memory_is_short_goes_on_in_pieces_and_ends_with_a_code_where_none_fits(
+    yard: Yard,
+) -> None:
+    yard.worker()
+    short, none = yard.train(steps=50, room=5), yard.train(steps=50, room=0)
+    assert yard.wait(short).state == State.SUCCEEDED
+    assert any("computed in 4 pieces" in message for message in yard.messages(short))
+    error = yard.wait(none).error or {}
+    assert error["code"] == "out_of_memory"
+    assert "one sample at a time" in error["message"]

@@ -11,6 +11,7 @@ class TinyConfig(TrainConfig):
     export_pause: float = Field(0.0, description="Seconds that the export takes at least.")
     die_at: int | None = Field(None, description="The step at which every attempt kills its process.")
     memory_error_at: int | None = Field(None, description="The step at which memory runs out.")
+    room: int | None = Field(None, description="How many samples a training step has memory for.")
     odd: bool = Field(False, description="Evaluate to a number of a name that PostgreSQL does not store.")
     draws: bool = Field(False, description="Has pictures of its samples.")
     nan: bool = Field(False, description="Train on what is not a number.")

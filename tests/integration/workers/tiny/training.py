@@ -20,14 +20,17 @@ from workers.modalities import Dataset, Given, Json, Progress
 
 
 class Generator(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, room: int | None = None) -> None:
         super().__init__()
+        self.room = room
         self.body = nn.Sequential(nn.Linear(4, 16), nn.SiLU(), nn.Linear(16, 1))
 
     def latent(self, n: int, rng: torch.Generator) -> Tensor:
         return torch.randn((n, 4), generator=rng)
 
     def forward(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+        if self.room is not None and self.training and len(latent) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
         out: Tensor = self.body(latent)
         return out
 
@@ -48,7 +51,9 @@ class TinyTraining:
         self.numbers = torch.cat([load_file(part.path)["x"] for part in dataset.parts if part.split == "train"])
         torch.manual_seed(config.seed)
         settings = Settings(steps=config.steps or 60, batch=16, ema_half_life=5.0)
-        self.trainer = Trainer(Generator(), Discriminator(), self.draw, settings, seed=config.seed, device="cpu")
+        self.trainer = Trainer(
+            Generator(config.room), Discriminator(), self.draw, settings, seed=config.seed, device="cpu"
+        )
 
     def draw(self, n: int, rng: torch.Generator) -> Batch:
         time.sleep(self.config.pause)
