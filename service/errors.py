@@ -76,6 +76,12 @@ class JobNotSucceeded(Conflict):
     code = "job_not_succeeded"
 
 
+class NotRetryable(Conflict):
+    """The job has not failed, or what it left in storage is not kept any more."""
+
+    code = "not_retryable"
+
+
 class BodyTooLarge(MintageError):
     """The body is larger than this server accepts."""
 

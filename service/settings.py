@@ -44,6 +44,19 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(60.0, gt=0, description="Time between two training checkpoints.")
     shards_in_flight: int = Field(64, ge=1, description="Doorbells rung at one time for one job.")
 
+    failed_seconds: int = Field(
+        7 * 86_400, ge=0, description="How long a failed job can be retried; what it left in the bucket is kept so long."
+    )
+    upload_seconds: int = Field(
+        2 * 86_400, ge=60, description="An upload in parts that is not complete after so long is aborted."
+    )
+    retention_seconds: int | None = Field(
+        None, ge=1, description="How long outputs are kept, where their jobs do not say it; absent: until deleted."
+    )
+    dataset_retention_seconds: int | None = Field(
+        None, ge=1, description="The same of datasets, from their making; one that a job reads is deleted after that."
+    )
+
     device: str = Field("auto", description="auto, cpu, cuda or cuda:0: where workers train and sample.")
     work_dir: Path = Field(Path("/tmp/mintage"), description="Scratch space of workers.")  # noqa: S108
     ingest_seconds: int = Field(3600, ge=1, description="Wall time that reading one upload may take.")

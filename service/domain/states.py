@@ -1,4 +1,4 @@
-"""The states of jobs, units, datasets and models, and the moves between them. Pure Python."""
+"""The states of jobs, units, datasets and models; service.domain.machine has the moves. Pure Python."""
 
 from enum import StrEnum
 
@@ -36,15 +36,6 @@ class ModelStatus(StrEnum):
 
 
 ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
-
-JOB_MOVES = {
-    State.QUEUED: {State.RUNNING, State.FAILED, State.CANCELLED},
-    State.RUNNING: {State.SUCCEEDED, State.FAILED, State.CANCELLED},
-}
-UNIT_MOVES = {
-    State.QUEUED: {State.RUNNING, State.CANCELLED},
-    State.RUNNING: {State.QUEUED, State.SUCCEEDED, State.FAILED, State.CANCELLED},
-}
 
 QUEUES = dict.fromkeys(JobKind, "gpu") | {JobKind.INGEST: "cpu"}
 WITH_OUTPUT = (JobKind.GENERATE, JobKind.AUGMENT, JobKind.SCORE)  # jobs that end with a manifest of files

@@ -17,6 +17,7 @@ from service.bootstrap import Context
 from service.db.database import now
 from service.db.tables import Job, Metric, Unit
 from service.domain.states import ENDED, JobKind, State
+from service.settings import Settings
 from service.usecases import events, moves, payloads
 from service.usecases.effects import on_success
 from service.usecases.finalize import finalize
@@ -75,7 +76,7 @@ def claim(context: Context, unit_id: str, worker_id: str) -> Claimed | None:
         try:
             payload = payloads.payload(session, job, unit)
         except payloads.Gone as gone:
-            _fail(session, job, unit_id, attempt, "gone", str(gone))
+            _fail(context.settings, session, job, unit_id, attempt, "gone", str(gone))
             return None
         return Claimed(unit_id, job.id, attempt, JobKind(unit.kind), payload)
 
@@ -183,23 +184,27 @@ def fail(context: Context, unit_id: str, attempt: int, code: str, message: str) 
     """The attempt ended for a reason that another attempt would meet again: the job has failed."""
     with context.database.begin() as session:
         job = _job_of(session, unit_id)
-        return job is not None and _fail(session, job, unit_id, attempt, code, message)
+        return job is not None and _fail(context.settings, session, job, unit_id, attempt, code, message)
 
 
-def _fail(session: Session, job: Job, unit_id: str, attempt: int, code: str, message: str) -> bool:
+def _fail(
+    settings: Settings, session: Session, job: Job, unit_id: str, attempt: int, code: str, message: str
+) -> bool:
     if not _end(session, unit_id, attempt, State.FAILED, error={"code": code, "message": message}):
         return False
-    moves.fail(session, job, code, message)
+    moves.fail(session, job, code, message, settings.failed_seconds)
     return True
 
 
 def cancelled(context: Context, unit_id: str, attempt: int) -> bool:
-    """The attempt stopped because its job was cancelled, or had failed elsewhere."""
+    """The attempt stopped because its job was cancelled, or had failed elsewhere; and may have been retried since."""
     with context.database.begin() as session:
-        job = _job_of(session, unit_id)
-        if job is None or not _end(session, unit_id, attempt, State.CANCELLED):
+        held = _held(session, unit_id, attempt)
+        if held is None:
             return False
-        moves.cancel_if_idle(session, job)
+        job, unit = held
+        if not _unwanted(session, job, unit):
+            _requeue(session, job, unit, 0.0, "A part of the job was stopping when it was retried", "info")
         return True
 
 
@@ -222,7 +227,7 @@ def release(
             return True
         if failures >= context.settings.max_attempts:
             sentence = f"{lost}. {failures} attempts ended so; this job cannot be run here."
-            return _fail(session, job, unit_id, attempt, "worker_lost", sentence)
+            return _fail(context.settings, session, job, unit_id, attempt, "worker_lost", sentence)
         wait = 0.0 if drained else min(BACKOFF_MOST, 2.0**failures)
         what = "The worker was stopped" if drained else lost
         _requeue(session, job, unit, wait, what, "info" if drained else "warning", failures=failures)
@@ -241,7 +246,7 @@ def starved(context: Context, unit_id: str, attempt: int) -> bool:
             return True
         if times >= STORAGE_TIMES:
             sentence = f"The storage could not be reached; {times} attempts ended so. Try again later."
-            return _fail(session, job, unit_id, attempt, STORAGE_UNAVAILABLE, sentence)
+            return _fail(context.settings, session, job, unit_id, attempt, STORAGE_UNAVAILABLE, sentence)
         wait = min(STORAGE_BACKOFF_MOST, 2.0**times)
         error = {"code": STORAGE_UNAVAILABLE, "times": times}
         _requeue(session, job, unit, wait, "The storage could not be reached", "warning", error=error)
