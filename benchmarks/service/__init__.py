@@ -1,0 +1,1 @@
+"""What the job service itself costs and carries: load, streams, overhead, scaling, memory."""
