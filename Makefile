@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup env demo demo-images check test format constraints golden clean
+.PHONY: help setup env demo demo-images check test chaos format constraints golden clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ check: setup ## format, lint, types, import map, chart, and the tests of docs an
 
 test: setup ## all tests, against real servers on free ports
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+MINUTES ?= 30
+SEEDS ?= 1
+
+chaos: setup ## break a whole service at random, and audit what is left: MINUTES=30 SEEDS=1,2,3
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seeds $(SEEDS)
 
 format: setup ## put the code into its format
 	$(BIN)/ruff format .
