@@ -71,6 +71,7 @@ class Attempt:
                     return DIED
                 if message["type"] in LAST_WORDS:
                     return message
+                self.child.gpu_peak = max(self.child.gpu_peak, message.pop("gpu_bytes", 0))
                 self._heard.append(message)
             now = time.monotonic()
             if self.heart.lost:
@@ -82,6 +83,7 @@ class Attempt:
                 return {"type": "failure", "code": "ingest_timeout", "message": sentence, "kill": True}
             if now - reported >= REPORT_SECONDS:
                 reported = now
+                self.child.weigh()
                 self._report()
 
     def _asks(self, now: float) -> Message | None:

@@ -30,6 +30,7 @@ TOLD = (
     "s3_endpoint_url", "s3_region", "s3_bucket", "s3_access_key", "s3_secret_key", "s3_checksums",
     "checkpoint_seconds", "ingest_memory_bytes", "inception_weights",
 )  # fmt: skip
+GIB = 1 << 30
 Message = dict[str, Any]
 log = structlog.get_logger()
 
@@ -82,6 +83,7 @@ class Child:
     def __init__(self, settings: Settings, spawner: Spawner, extra: Mapping[str, str] | None = None) -> None:
         self._scratch = Scratch(settings.work_dir)
         self.model: str | None = None  # that a sampler has loaded
+        self.peak = self.gpu_peak = 0  # bytes, as far as they were seen
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._messages: queue.Queue[Message | None] = queue.Queue()
         self._process = spawner.start(
@@ -137,11 +139,19 @@ class Child:
     def reason(self) -> str:
         """How it ended, for the sentence 'The worker was lost: ...'. Raises TimeoutExpired."""
         code = self._process.wait(5)
+        used = f"; it had used {self.peak / GIB:.1f} GiB of memory" if self.peak else ""
+        used += f" and {self.gpu_peak / GIB:.1f} GiB of the GPU's" if used and self.gpu_peak else ""
         if code >= 0:
-            return f"its process ended with status {code}"
+            return f"its process ended with status {code}{used}"
         name = signal.Signals(-code).name if -code in signal.Signals.__members__.values() else "unknown"
         memory = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
-        return f"its process was killed by signal {-code} ({name}){memory}"
+        return f"its process was killed by signal {-code} ({name}){memory}{used}"
+
+    def weigh(self) -> None:
+        """Look how much memory it has used: once it is gone, nobody can tell."""
+        with suppress(OSError, ValueError, IndexError):
+            status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii", errors="replace")
+            self.peak = max(self.peak, int(status.split("VmHWM:")[1].split()[0]) << 10)
 
     def kill(self) -> None:
         """End it and all that it started, now; then clean up after it."""

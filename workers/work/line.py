@@ -57,7 +57,7 @@ class Line:
         """Send the progress, unless that was done just now and at the same stage."""
         if time.monotonic() - self._said >= PROGRESS_SECONDS or fields.get("stage") != self._stage:
             self._said, self._stage = time.monotonic(), fields.get("stage")
-            self.send("progress", fraction=min(1.0, max(0.0, fraction)), **fields)
+            self.send("progress", fraction=min(1.0, max(0.0, fraction)), **_gpu_memory(), **fields)
 
     def _listen(self) -> None:
         for text in self._source:
@@ -83,3 +83,11 @@ class Line:
                 self.send(ANSWERS[what])
                 sys.stderr.flush()
                 os._exit(0)
+
+
+def _gpu_memory() -> dict[str, int]:
+    """The most bytes of a GPU that this process has held, where it uses one: what is known should it be killed."""
+    torch = sys.modules.get("torch")  # not imported to find out
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    return {"gpu_bytes": int(torch.cuda.max_memory_reserved())}
