@@ -17,6 +17,7 @@ from workers.modalities.images.files import Pictures
 from workers.modalities.images.judging import FD, KID, Judging, Pixels, Sample
 from workers.modalities.images.neighbours import ASKED, Neighbours, neighbours
 from workers.modalities.images.report import memorisation, report, verdict
+from workers.modalities.images.width import fitting
 
 Labels = NDArray[np.int64]
 
@@ -139,6 +140,25 @@ def test_samples_that_teach_another_network_are_not_all_held_at_once(monkeypatch
 
     assert judging(TRAIN, HOLDOUT, sample, CLASSES).usefulness() is not None
     assert len(held) == 5
+
+
+def test_of_large_pictures_no_more_are_judged_than_may_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.modalities.images.judging.JUDGED_BYTES", 150 * 24 * 24)
+    asked = list[int]()
+
+    def sample(n: int, seed: int) -> tuple[Pixels, Labels]:
+        asked.append(n)
+        return fresh(n, seed)
+
+    judged = judging(TRAIN, discs(300, 1), sample, CLASSES)
+    judged.distance(sample)
+    judged.collapsed(sample)
+    judged.evaluate()
+    fitting(judged, lambda width: sample)
+    neighbours(judged)
+    assert len(judged.real) == 150
+    assert max(asked) == 150
+    assert judged.worth(2_000) == 2_000  # what is not held may be more
 
 
 def test_samples_as_good_as_real_pictures_reach_the_ceiling_in_every_figure(good: dict[str, Any]) -> None:
@@ -290,6 +310,10 @@ def test_the_verdict_puts_the_worst_first() -> None:
     assert verdict(fine, {"coverage": 0.97}).startswith("Samples cover 90%")
     assert "only part" in verdict(fine | {"coverage": 0.3}, {})
     assert "only part" in verdict(fine | {"spread": 0.3}, {})
+    assert "(coverage 0.30)" in verdict({"coverage": 0.3}, {})  # of many classes the spread is not measured
+    assert "cover 90%" in verdict({"coverage": 0.9}, {})
+    assert "(spread 0.30)" in verdict({"spread": 0.3}, {})
+    assert "could not be measured" in verdict({"spread": 0.9}, {})
     assert "copies" in verdict(fine | {"nearest_training_picture": 0.2, "coverage": 0.1}, {})
     assert "unlike real pictures" in verdict(fine | {FD: 900.0}, {FD: 60.0})
     assert "unlike real pictures" not in verdict(fine | {FD: 100.0}, {FD: 60.0}) + verdict(fine | {FD: 900.0}, {})

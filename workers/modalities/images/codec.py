@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 INVISIBLE = 4.0 / 255  # alpha below this is none: colour divided by it would be noise
-AT_ONCE = 2_000_000  # positions that are decoded at a time
+AT_ONCE = 2_000_000  # positions that are floats at a time
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class Codec:
     def alpha(self) -> bool:
         return self.channels in (2, 4)
 
+    @property
+    def at_once(self) -> int:
+        """Pictures that are floats at a time, where many go one way."""
+        return max(1, AT_ONCE // (self.height * self.width))
+
     def encode(self, pixels: NDArray[np.uint8]) -> Tensor:
         """(n, height, width, channels) uint8 -> (n, channels, height, width) in [-1, 1]."""
         x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
@@ -42,9 +47,8 @@ class Codec:
     def decode(self, x: Tensor) -> NDArray[np.uint8]:
         """The inverse, with colour divided by alpha again; in pieces, as it takes several times the memory of x."""
         out = np.empty((len(x), *x.shape[2:], x.shape[1]), np.uint8)
-        step = max(1, AT_ONCE // (self.height * self.width))
-        for at in range(0, len(x), step):
-            out[at : at + step] = self._decoded(x[at : at + step])
+        for at in range(0, len(x), self.at_once):
+            out[at : at + self.at_once] = self._decoded(x[at : at + self.at_once])
         return out
 
     def _decoded(self, x: Tensor) -> NDArray[np.uint8]:

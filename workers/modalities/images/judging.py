@@ -34,7 +34,7 @@ FEWEST_HELD_OUT = 50  # with fewer, training pictures stand in for them: all fig
 FEWEST_FOR_FD = 100  # with fewer, a Frechet distance tells how many they were and little else
 TAUGHT = 10_000  # real pictures, at most, that the classifier learns from
 TAUGHT_AGAIN = 4_000  # samples, at most, that another learns from
-AT_ONCE = 100  # pictures whose pixels are floats at one time
+FEWEST_JUDGED = 100  # pictures that are held together however large they are
 COLLAPSED, MANY = 0.5, 0.2  # spread under which samples are all alike; share of classes that are many
 TRUSTED = 0.5  # accuracy of the classifier on held-out pictures, under which samples are not seen with its eyes
 FD, KID = f"FD-{effnet.NAME}", f"KID-{effnet.NAME}"
@@ -62,7 +62,8 @@ class Lot:
     @cached_property
     def small(self) -> Tensor:
         """(n, c, h, w) as the trainer would see it, of at most 32 pixels a side."""
-        pieces = (self.pixels[at : at + AT_ONCE] for at in range(0, len(self), AT_ONCE))
+        once = self.codec.at_once
+        pieces = (self.pixels[at : at + once] for at in range(0, len(self), once))
         return torch.cat([metrics.reduced(self.codec.encode(piece)) for piece in pieces])
 
 
@@ -174,17 +175,20 @@ class Judging:
         return self.some(self.train, len(self.real), seed=1) if self.held_out else None
 
     def some(self, source: Pictures, most: int, seed: int) -> Lot:
-        """Pictures at random, as many as fit."""
-        rows = np.random.default_rng(seed).permutation(len(source))[: min(most, self._affordable())]
-        return self.lot(source, rows)
+        """Pictures at random, so many at most."""
+        return self.lot(source, np.random.default_rng(seed).permutation(len(source))[:most])
 
     def lot(self, source: Pictures, rows: Labels) -> Lot:
         """These pictures."""
         return Lot(source.take(rows), source.labels[rows], self.codec, self.device)
 
-    def most(self, n: int) -> int:
+    def worth(self, n: int) -> int:
         """So many pictures of up to 96 pixels, and fewer of larger ones, that EfficientNet is shown larger."""
         return n * effnet.LEAST // effnet.side(*self.train.shape[:2])
+
+    def most(self, n: int) -> int:
+        """So many of those as may be held together."""
+        return min(self.worth(n), self._affordable())
 
     @cached_property
     def _watched(self) -> Lot:
@@ -205,7 +209,8 @@ class Judging:
 
     def small(self, source: Pictures, rows: Labels) -> Tensor:
         """What small networks see of these pictures, which are not held together."""
-        pieces = (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE))
+        once = self.codec.at_once
+        pieces = (rows[at : at + once] for at in range(0, len(rows), once))
         return torch.cat([metrics.reduced(self.codec.encode(source.take(piece))) for piece in pieces])
 
     @cached_property
@@ -242,7 +247,7 @@ class Judging:
 
     def _affordable(self) -> int:
         """Pictures whose pixels may be held together."""
-        return max(AT_ONCE, JUDGED_BYTES // math.prod(self.train.shape))
+        return max(FEWEST_JUDGED, JUDGED_BYTES // math.prod(self.train.shape))
 
 
 def finite(figures: dict[str, float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from workers.metrics import effnet
 from workers.metrics.manifold import nearest
 from workers.modalities.images.files import Pictures
-from workers.modalities.images.judging import AT_ONCE, Judging
+from workers.modalities.images.judging import Judging
 from workers.modalities.images.outputs import on_chequers
 from workers.modalities.images.pictures import encoded
 
@@ -86,7 +86,8 @@ def _known(judging: Judging) -> tuple[NDArray[np.int64], Tensor, Tensor]:
     height, width, _ = judging.train.shape
     most = int(KNOWN * (effnet.LEAST / effnet.side(height, width)) ** 2)
     rows = np.random.default_rng(3).permutation(len(judging.train))[:most]
-    lots = (judging.lot(judging.train, rows[at : at + AT_ONCE]) for at in range(0, len(rows), AT_ONCE))
+    once = judging.codec.at_once
+    lots = (judging.lot(judging.train, rows[at : at + once]) for at in range(0, len(rows), once))
     features, pixels = zip(*((lot.effnet, lot.small.flatten(1)) for lot in lots), strict=True)
     return rows, torch.cat(features), torch.cat(pixels)
 

@@ -117,13 +117,14 @@ def verdict(figures: Mapping[str, float], ceiling: Mapping[str, float], collapse
     """A sentence or two for people, the worst news first."""
     if figures.get("nearest_training_picture", 1.0) < COPIES:
         return "Samples lie much nearer to training pictures than pictures never seen do: they may be copies."
-    coverage, spread = figures.get("coverage", 0.0), figures.get("spread", 1.0)
-    if coverage < COLLAPSED_COVERAGE * ceiling.get("coverage", 1.0) or spread < COLLAPSED:
-        return (
-            f"Samples show only part of what the data hold (coverage {coverage:.2f}, spread {spread:.2f}):"
-            " train longer or on more pictures."
-        )
-    text = f"Samples cover {coverage:.0%} of held-out pictures"
+    least = {"coverage": COLLAPSED_COVERAGE * ceiling.get("coverage", 1.0), "spread": COLLAPSED}
+    measured = {name: figures[name] for name in least if name in figures}  # of many classes there is no spread
+    if any(value < least[name] for name, value in measured.items()):
+        told = ", ".join(f"{name} {value:.2f}" for name, value in measured.items())
+        return f"Samples show only part of what the data hold ({told}): train longer or on more pictures."
+    if "coverage" not in measured:
+        return "How much of the data the samples cover could not be measured."
+    text = f"Samples cover {measured['coverage']:.0%} of held-out pictures"
     if "coverage" in ceiling:
         text += f" (real ones {ceiling['coverage']:.0%})"
     if "label_accuracy" in figures:

@@ -16,7 +16,6 @@ from workers.modalities.images.files import Pictures
 ASKED = 1_000  # pictures at most: half to learn from, half to be asked about
 FEWEST = 50  # with fewer nobody could tell
 ALIKE = 0.6  # accuracy up to which pictures and their mirror images count as alike; half is guessing
-AT_ONCE = 100
 
 
 def mirrors(pictures: Pictures, codec: Codec, seed: int = 0) -> bool:
@@ -32,6 +31,6 @@ def mirrors(pictures: Pictures, codec: Codec, seed: int = 0) -> bool:
 
 def _both_ways(pictures: Pictures, codec: Codec, rows: NDArray[np.int64]) -> tuple[torch.Tensor, NDArray[np.int64]]:
     """Small versions of these pictures and of their mirror images, in random order, and which is which."""
-    pieces = (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE))
+    pieces = (rows[at : at + codec.at_once] for at in range(0, len(rows), codec.at_once))
     x = torch.cat([metrics.reduced(codec.encode(pictures.take(piece))) for piece in pieces])
     return torch.cat([x, x.flip(3)]), np.repeat(np.array([0, 1]), len(x))

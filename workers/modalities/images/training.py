@@ -169,10 +169,10 @@ class ImageTraining:
 
     def _directions(self, names: list[str], reader: directions.Reader) -> directions.Directions:
         """Which way a latent goes for its picture to look more like each name, as the reader sees samples."""
-        n = self.judging.most(directions.SAMPLES)
+        n, once = self.judging.worth(directions.SAMPLES), self.codec.at_once
         labels = self.codec.labels(n, np.random.default_rng(3))
         latent = self.trainer.ema.latent(n, torch.Generator().manual_seed(3))  # type: ignore[operator]
-        pieces = (slice(at, at + 100) for at in range(0, n, 100))
+        pieces = (slice(at, at + once) for at in range(0, n, once))
         small = torch.cat([metrics.reduced(self._generated(latent[piece], labels[piece])) for piece in pieces])
         return directions.fitted(names, latent, small, torch.from_numpy(labels), reader)
 
