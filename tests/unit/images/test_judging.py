@@ -117,6 +117,36 @@ def test_samples_that_are_all_alike_in_a_class_of_two_have_collapsed() -> None:
     assert held.collapsed(of_one_class_one)
 
 
+def of_few(kinds: int) -> Sample:
+    """So many pictures again and again: they differ as much as ever."""
+
+    def sample(n: int, seed: int) -> tuple[Pixels, Labels]:
+        pixels, labels = fresh(n, seed)
+        kept = np.arange(n) % kinds
+        return pixels[kept], labels[kept]
+
+    return sample
+
+
+@pytest.mark.parametrize("classes", [CLASSES, None])
+def test_a_network_that_lost_most_kinds_has_collapsed_though_what_is_left_differs(classes: list[str] | None) -> None:
+    def told(sample: Sample) -> Sample:
+        def drawn(n: int, seed: int) -> tuple[Pixels, Labels]:
+            pixels, labels = sample(n, seed)
+            return pixels, labels if classes else np.full(n, -1)
+
+        return drawn
+
+    many, half, few = told(fresh), told(of_few(120)), told(of_few(10))
+    held = judging(many(400, 3), many(400, 4), many, classes)
+    assert not held.collapsed(few)  # it never covered more
+    assert not held.collapsed(many)
+    assert not held.collapsed(half)
+    assert held.collapsed(few)
+    assert held.spread(held.drawn(400, few)) > 0.6
+    assert not held.collapsed(many)
+
+
 def test_of_so_many_classes_that_none_has_enough_samples_a_collapse_is_seen_all_the_same() -> None:
     names = [str(number) for number in range(150)]
 

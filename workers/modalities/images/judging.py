@@ -35,6 +35,7 @@ FEWEST_FOR_FD = 100  # with fewer, a Frechet distance tells how many they were a
 TAUGHT = 10_000  # real pictures, at most, that the classifier learns from
 TAUGHT_AGAIN = 4_000  # samples, at most, that another learns from
 FEWEST_JUDGED = 100  # pictures that are held together however large they are
+LOST, SURE = 0.5, 3.0  # share of the best coverage under which kinds were lost; standard errors that tell it from noise
 COLLAPSED, MANY = 0.5, 0.2  # spread under which samples are all alike; share of classes that are many
 TRUSTED = 0.5  # accuracy of the classifier on held-out pictures, under which samples are not seen with its eyes
 FD, KID = f"FD-{effnet.NAME}", f"KID-{effnet.NAME}"
@@ -74,6 +75,7 @@ class Judging:
         self.train, self.holdout, self.codec, self.device = train, holdout, codec, device
         self.classes = len(codec.classes or ())
         self._sample = sample
+        self._reached = 0.0  # coverage, at most, of the networks that `collapsed` looked at
 
     def distance(self, sample: Sample) -> float:
         """KID-EffNetLite0 of a few samples and held-out pictures, or training pictures where none were held out.
@@ -82,9 +84,22 @@ class Judging:
         return kid(self._watched.effnet, self.drawn(self.most(WATCHED), sample).effnet)
 
     def collapsed(self, sample: Sample) -> bool:
-        """Whether a few samples hardly differ, beside real pictures, or those of many classes. The same noise at each
-        call."""
+        """Whether a few samples hardly differ, beside real pictures, or those of many classes, or whether they cover
+        far fewer held-out pictures than those of an earlier call did: what is left may differ as much as ever. The same
+        noise at each call."""
         lot = self.drawn(self.most(WATCHED), sample)
+        return self._alike(lot) or self._lost(lot)
+
+    def _lost(self, lot: Lot) -> bool:
+        """Whether coverage fell, by more than noise, to a fraction of what was reached; how much that was is kept."""
+        n, before = len(self._watched), self._reached
+        coverage = overlap(self._seen(self._watched), self._seen(lot)).coverage
+        noise = SURE * math.sqrt(2 * before * (1 - before) / n)
+        self._reached = max(before, coverage)
+        return coverage < min(LOST * before, before - noise)
+
+    def _alike(self, lot: Lot) -> bool:
+        """Whether samples hardly differ."""
         spreads = self._spreads(lot)
         if not spreads.size:  # so many classes that none has enough samples: all are looked at together
             spreads = self._spreads(lot, together=True)
