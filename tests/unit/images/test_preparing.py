@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workers.modalities import Dataset, Stop
-from workers.modalities.images import training as module
+from workers.modalities.images import feed as module
 from workers.modalities.images.modality import MODALITY
 from workers.modalities.images.spec import ImageConfig
 
@@ -23,11 +23,11 @@ def dots(tmp_path: Path) -> Dataset:
 
 
 def test_reading_pictures_is_told_of_as_a_small_part_of_the_run(dots: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HELD", 10)
+    monkeypatch.setattr(module, "READ_AT_ONCE", 10)
     told: list[tuple[str, float, float]] = []
     training = MODALITY.training(dots, CONFIG, "cpu", lambda *heard: told.append(heard))
-    assert training.pixels is not None
-    assert (training.pixels == training.train.take(np.arange(len(training.train)))).all()
+    assert training.feed.pixels is not None
+    assert (training.feed.pixels.numpy() == training.train.take(np.arange(len(training.train)))).all()
     assert len(told) == len(training.train) / 10
     assert {stage for stage, _, _ in told} == {"reading"}
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)

@@ -35,9 +35,10 @@ class Codec:
         """Pictures that are floats at a time, where many go one way."""
         return max(1, AT_ONCE // (self.height * self.width))
 
-    def encode(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """(n, height, width, channels) uint8 -> (n, channels, height, width) in [-1, 1]."""
-        x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
+    def encode(self, pixels: NDArray[np.uint8] | Tensor) -> Tensor:
+        """(n, height, width, channels) uint8 -> (n, channels, height, width) in [-1, 1], on a tensor's own device."""
+        found = pixels if isinstance(pixels, Tensor) else torch.from_numpy(np.ascontiguousarray(pixels))
+        x = found.permute(0, 3, 1, 2).float()
         if not self.alpha:
             return x.div_(127.5).sub_(1.0)
         colour, alpha = x[:, :-1], x[:, -1:]

@@ -49,7 +49,7 @@ def decoded(pieces: Iterator[Tensor], n: int, codec: Codec) -> NDArray[np.uint8]
     """(n, height, width, channels) of blocks, whose last may be filled up."""
     out, at = np.empty((n, codec.height, codec.width, codec.channels), np.uint8), 0
     for piece in pieces:
-        some = codec.decode(piece[: n - at].cpu())
+        some = codec.decode(piece[: n - at])
         out[at : at + len(some)] = some
         at += len(some)
     return out
@@ -62,5 +62,5 @@ def _pieces(
     for rows in blocks(len(latent), codec, device):
         given = None if condition is None else condition[rows].to(device)
         with repeatable():
-            piece = generator(latent[rows].to(device), given)
+            piece: Tensor = generator(latent[rows].to(device), given)
         yield piece

@@ -20,6 +20,7 @@ from workers.modalities import Dataset, Preparing, unheard
 from workers.modalities.images import directions, looks, metrics, presets
 from workers.modalities.images.augment import augmentation
 from workers.modalities.images.codec import Codec
+from workers.modalities.images.feed import Feed, sent
 from workers.modalities.images.files import Pictures
 from workers.modalities.images.judging import Judging
 from workers.modalities.images.neighbours import neighbours
@@ -33,8 +34,7 @@ from workers.modalities.images.symmetry import mirrors
 from workers.modalities.images.width import fitting
 
 CONFIG = "config.json"
-IN_MEMORY = 2 << 30  # bytes of pixels that are held in memory, not read from the disk again for each batch
-HELD, READ = 1_000, 2e8  # pictures read at a time, bytes a second from the disk
+READ = 2e8  # bytes a second from the disk
 SHEET, FEWEST_SHOWN, MOST_SHOWN = 1_536, 3, 10  # pixels of a side of a sheet of samples, about; pictures along it
 
 
@@ -62,7 +62,9 @@ class ImageTraining:
         self.form = presets.architecture(self.codec, config, device)
         settings = presets.settings(self.form, config, device, len(self.holdout) > 0)
         self.mirror = mirrors(self.train, self.codec, config.seed) if config.mirror is None else config.mirror
-        self.pixels = self._held(preparing, presets.seconds(self.form, settings, device)) if self._fits() else None
+        whole = len(self.train) * math.prod(self.train.shape) / READ + presets.seconds(self.form, settings, device)
+        self.feed = Feed(self.train, self.codec, device, lambda read: preparing("reading", read / READ, whole))
+        self._unseen = Feed(self.holdout, self.codec, device) if len(self.holdout) else None
         rng = torch.Generator().manual_seed(config.seed)
         generator, discriminator = Generator(self.form, rng), Discriminator(self.form, rng)
         generator.inside = discriminator.inside = precision(device)
@@ -74,40 +76,20 @@ class ImageTraining:
             seed=config.seed,
             device=device,
             augment=augmentation(self.codec.alpha, self.mirror),
-            overfit=Overfit(self._held_out, max(1, settings.steps // 10)) if len(self.holdout) else None,
+            overfit=Overfit(self._unseen.drawn, max(1, settings.steps // 10)) if self._unseen else None,
             judge=self._distance,
             collapsed=lambda network: self.judging.collapsed(partial(self.samples, network)),
         )
         self.trainer.ema.inside = torch.float32  # type: ignore[assignment]  # as the sampler draws
         self.judging = Judging(self.train, self.holdout, self.codec, partial(self.samples, self.trainer.ema), device)
 
-    def _fits(self) -> bool:
-        return len(self.train) * math.prod(self.train.shape) <= IN_MEMORY
-
-    def _held(self, preparing: Preparing, ahead: float) -> NDArray[np.uint8]:
-        """All training pictures in memory; `ahead` are the seconds that the steps may take."""
-        n = len(self.train)
-        pixels = np.empty((n, *self.train.shape), np.uint8)
-        for start in range(0, n, HELD):
-            read, every = start * pixels[0].nbytes / READ, pixels.nbytes / READ
-            preparing("reading", read, every + ahead)
-            rows = np.arange(start, min(start + HELD, n))
-            pixels[rows[0] : rows[-1] + 1] = self.train.take(rows)
-        return pixels
-
     def draw(self, n: int, rng: torch.Generator) -> Batch:
         """n training pictures with their classes; pure in `rng`."""
-        rows = torch.randint(len(self.train), (n,), generator=rng).numpy()
-        x = self.codec.encode(self.train.take(rows) if self.pixels is None else self.pixels[rows])
-        if self.mirror:
-            x = torch.where(torch.rand(n, 1, 1, 1, generator=rng) < 0.5, x.flip(3), x)
-        return Batch(x, self.codec.condition(self.train.labels[rows]))
-
-    def _held_out(self, n: int, rng: torch.Generator) -> Batch:
-        """n held-out pictures, as `draw` gives them."""
-        rows = torch.randint(len(self.holdout), (n,), generator=rng).numpy()
-        x = self.codec.encode(self.holdout.take(rows))
-        return Batch(x, self.codec.condition(self.holdout.labels[rows]))
+        batch = self.feed.drawn(n, rng)
+        if not self.mirror:
+            return batch
+        turned = sent(torch.rand(n, 1, 1, 1, generator=rng) < 0.5, self.device)
+        return Batch(torch.where(turned, batch.real.flip(3), batch.real), batch.condition)
 
     def evaluate(self) -> dict[str, float]:
         """Figures of the averaged generator's samples beside held-out pictures; cheap but for the first call."""
