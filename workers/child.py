@@ -49,9 +49,7 @@ def work(request: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[str,
 
             return ingest(payload, bench)
         case JobKind.TRAIN:
-            from workers.work.train import train
-
-            return train(payload, request["attempt"], bench)
+            return _train(request, bench)
         case JobKind.AUGMENT:
             from workers.work.augment import augment
 
@@ -64,6 +62,19 @@ def work(request: dict[str, Any], bench: Bench, samplers: Samplers) -> dict[str,
             return generate(payload, bench, samplers)
         case JobKind.PREVIEW:
             return preview(payload, bench, samplers)
+
+
+def _train(request: dict[str, Any], bench: Bench) -> dict[str, Any]:
+    payload = request["payload"]
+    if payload["config"].get("gpus", 1) > 1:
+        from workers.work import together
+
+        ranks = together.wanted(payload["config"], bench)
+        if ranks > 1:
+            return together.conduct(request, bench, ranks)
+    from workers.work.train import train
+
+    return train(payload, request["attempt"], bench)
 
 
 def answer(request: dict[str, Any], bench: Bench, samplers: Samplers) -> None:

@@ -1,4 +1,4 @@
-"""Which GPU a child gets: each in turn. Asks the kernel, not CUDA: no torch here."""
+"""Which GPUs a child gets: each in turn. Asks the kernel, not CUDA: no torch here."""
 
 import os
 import threading
@@ -22,11 +22,12 @@ class Devices:
         self._next = 0
         self._lock = threading.Lock()
 
-    def environment(self) -> dict[str, str]:
-        """The variables of the next child."""
+    def environment(self, count: int = 1) -> dict[str, str]:
+        """The variables of the next child, which gets so many, or all where there are fewer."""
         if len(self._names) < 2:
             return {}
+        count = min(count, len(self._names))
         with self._lock:
-            name = self._names[self._next % len(self._names)]
-            self._next += 1
-        return {"CUDA_VISIBLE_DEVICES": name}
+            names = [self._names[(self._next + i) % len(self._names)] for i in range(count)]
+            self._next += count
+        return {"CUDA_VISIBLE_DEVICES": ",".join(names)}

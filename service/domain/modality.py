@@ -36,6 +36,13 @@ class TrainConfig(BaseModel):
         le=30 * 86_400,
         description="Training ends then with what it has; counted from when the work starts.",
     )
+    gpus: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="GPUs of one worker that share each training step, where the modality can; the model is the same "
+        "but for rounding.",
+    )
 
 
 class GenerateOptions(BaseModel):
@@ -80,6 +87,7 @@ class ModalitySpec:
     check_scored: Callable[[Schema, Schema], None] | None = None
     # raises InvalidRequest for what does not fit the dataset
     check_config: Callable[[Schema, Config], None] | None = None
+    several_gpus: bool = False  # whether a batch of a training can be shared out: see workers/engine/steps.py
     generate_options: type[GenerateOptions] = GenerateOptions
     # (model's schema, options, what else is asked for): the same with count and format where they follow from the
     # options; raises InvalidRequest for what does not go together

@@ -102,6 +102,8 @@ def resolve_config(spec: ModalitySpec, config: Mapping[str, Any], schema: Mappin
         resolved = spec.train_config.model_validate(dict(config), strict=True).model_dump(mode="json")
     except ValidationError as error:
         raise from_validation(error, "config") from None
+    if resolved["gpus"] > 1 and not spec.several_gpus:
+        raise refuse("config.gpus", f"A training of the modality '{spec.name}' uses one GPU; leave gpus out.")
     if spec.check_config is not None:
         spec.check_config(schema, resolved)
     return resolved

@@ -26,6 +26,9 @@ class Team(Protocol):
     def told(self, number: float) -> float:
         """The number that rank 0 gives; all wait for it."""
 
+    def leave(self) -> None:
+        """When all have taken the last step."""
+
 
 class Alone:
     """A team of one."""
@@ -37,6 +40,9 @@ class Alone:
 
     def told(self, number: float) -> float:
         return number
+
+    def leave(self) -> None:
+        pass
 
 
 class Together:
@@ -67,5 +73,4 @@ class Together:
         return float(word)
 
     def leave(self) -> None:
-        """When all have taken the last step."""
         dist.destroy_process_group()

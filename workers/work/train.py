@@ -11,6 +11,7 @@ from service.errors import Rejected
 from service.modalities import spec
 from service.storage.objects import Missing
 from workers.engine.checkpoints import Unusable
+from workers.engine.team import Alone, Team
 from workers.engine.trainer import Progress, Trainer
 from workers.modalities import Dataset, Part, Stop, Training, modality
 from workers.work import checked
@@ -22,21 +23,34 @@ from workers.work.preparing import Clock, Preparation
 METRICS_SECONDS = 1.0
 EVALUATIONS = 5  # over a run
 DRAIN_SECONDS = 20.0  # within which a last checkpoint must be saved
+READY, OVER = 0.0, 1.0  # rank 0's words to the others: what they wait for is there; or, after a step, it was the last
+START = "start.safetensors"  # rank 0's state before its first step, in the folder that ranks share
 PACE = 0.9  # weight of the past in the moving average of seconds a step
 
 
-def train(payload: dict[str, Any], attempt: int, bench: Bench) -> dict[str, Any]:
-    """Raises Rejected, Diverged, Stop."""
-    with bench.folder() as folder:
+def train(
+    payload: dict[str, Any], attempt: int, bench: Bench, team: Team | None = None, shared: Path | None = None
+) -> dict[str, Any]:
+    """Raises Rejected, Diverged, Stop. With a team, as its rank 0: the others `follow`, and find what they need in the
+    `shared` folder."""
+    team = team or Alone()
+    with bench.folder() as own:
+        folder = shared or own
         config = spec(payload["modality"]).train_config.model_validate(payload["config"])
         clock = Clock(config.time_limit_seconds, float(payload.get("spent_seconds") or 0.0))
         dataset = download(payload["dataset"], bench, folder)
+        team.told(READY)
         preparation = Preparation(bench.line, clock, resumed=bool(payload["checkpoint"]))
         training = modality(payload["modality"]).training(dataset, config, bench.torch_device(), preparation)
         film = Film(payload["film_prefix"], attempt, bench)
         with film, Checkpoints(payload, attempt, bench, folder, clock) as checkpoints:
             checkpoints.resume(training.trainer)
+            if team.size > 1:
+                training.trainer.save(folder / START)
+                team.told(READY)
+                training.trainer.join(team)
             Run(training, checkpoints, film, bench, preparation).go()
+            team.leave()
             checkpoints.save(training.trainer, wait=True)  # so that a lost export does not cost the last steps
         bench.line.check()
         bench.line.grace = GRACE
@@ -52,12 +66,32 @@ def train(payload: dict[str, Any], attempt: int, bench: Bench) -> dict[str, Any]
     return {"report": dict(report), "files": files, "steps": training.trainer.step}
 
 
+def follow(payload: dict[str, Any], bench: Bench, team: Team, shared: Path) -> None:
+    """Take the steps of a training with rank 0, which prepares, judges, saves and reports. Raises as `train` does."""
+    config = spec(payload["modality"]).train_config.model_validate(payload["config"])
+    team.told(READY)
+    parts = [Part(_local(part, shared), part["rows"], part["split"]) for part in payload["dataset"]["parts"]]
+    dataset = Dataset(payload["dataset"]["schema"], payload["dataset"]["rows"], parts)
+    trainer = modality(payload["modality"]).training(dataset, config, bench.torch_device()).trainer
+    team.told(READY)
+    trainer.load(shared / START)
+    trainer.join(team)
+    for _ in trainer.run():
+        if team.told(READY) == OVER:
+            break
+    team.leave()
+
+
+def _local(part: dict[str, Any], folder: Path) -> Path:
+    return folder / PurePosixPath(part["key"]).name
+
+
 def download(dataset: dict[str, Any], bench: Bench, folder: Path) -> Dataset:
     """Raises Rejected where a part is gone, or not as it was written: no modality has to read what is torn."""
     parts: list[Part] = []
     start, all_rows = time.monotonic(), sum(part["rows"] for part in dataset["parts"])
     for part in dataset["parts"]:
-        path = folder / PurePosixPath(part["key"]).name
+        path = _local(part, folder)
         if not _whole(part, path, bench):
             sentence = "A part of the dataset is missing or damaged in the bucket; upload the dataset again."
             raise Rejected("dataset_damaged", sentence)
@@ -170,9 +204,11 @@ class Run:
         for progress in trainer.run():
             self._say(progress)
             self._say_pieces(trainer)
-            if self.line.asked:
+            asked, late = self.line.asked, self.clock.over
+            trainer.team.told(OVER if asked or late else READY)
+            if asked:
                 self._stop(trainer)
-            if self.clock.over:
+            if late:
                 self.line.event(
                     f"The time limit of {self.clock.limit} s is reached at step {progress.step}.", "warning"
                 )

@@ -78,6 +78,9 @@ JOBS: list[tuple[dict[str, Any], str]] = [
     ({"kind": "train", "dataset_id": "DATASET", "config": {"steps": 0}}, "config.steps"),
     ({"kind": "train", "dataset_id": "DATASET", "config": {"steps": "10"}}, "config.steps"),
     ({"kind": "train", "dataset_id": "DATASET", "config": {"seed": -1}}, "config.seed"),
+    ({"kind": "train", "dataset_id": "DATASET", "config": {"gpus": 0}}, "config.gpus"),
+    ({"kind": "train", "dataset_id": "DATASET", "config": {"gpus": 9}}, "config.gpus"),
+    ({"kind": "train", "dataset_id": "DATASET", "config": {"gpus": 2}}, "config.gpus"),  # of a table
     ({"kind": "train", "dataset_id": "DATASET", "config": {"smell": 1}}, "config.smell"),
     ({"kind": "generate", "count": 5}, "model_id"),
     ({"kind": "generate", "model_id": "MODEL"}, "count"),

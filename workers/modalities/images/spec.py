@@ -198,4 +198,5 @@ SPEC = ModalitySpec(
     generate_options=ImageGenerateOptions,
     arranged=arranged,
     check_scored=check_scored,
+    several_gpus=True,
 )

@@ -30,4 +30,5 @@ SPEC = ModalitySpec(
     recognises=lambda head, filename: head.startswith(b"TINY"),
     check_conditions=lambda schema, conditions, config: None,
     check_target=lambda schema, target, method, config: None,
+    several_gpus=True,
 )

@@ -1,0 +1,56 @@
+"""One rank of a team, for the test of it: python -m tests.unit.engine.team_rank FOLDER RANK SIZE FROM ROOM.
+
+Trains in double precision from FOLDER/FROM, if that is there, and leaves FOLDER/rank-RANK."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tests.unit.engine.test_steps import Cramped, Room, drawn, noise
+from tests.unit.engine.test_trainer import SETTINGS, Critic, Shift
+from workers.engine.overfit import Overfit
+from workers.engine.team import Alone, Together
+from workers.engine.trainer import Trainer
+
+# a batch that two do not share evenly, and everything that a batch goes through
+TEAM = replace(
+    SETTINGS, steps=24, batch=11, report_every=4, augmented=0.5, rein=0.69, balance=0.62, penalty_share=0.5,
+    judge_every=6,
+)  # fmt: skip
+
+
+def trainer(room: int, seed: int) -> Trainer:
+    """Its seed makes its weights."""
+    torch.set_num_threads(1)
+    generator = Cramped(Room(room)).double()
+    critic = Critic().double()
+    overfit = Overfit(drawn, reach=1_000)
+    overfit.seen = overfit.seen.double()
+    judge = lambda network, warm: float(next(network.parameters()).abs().sum())  # noqa: E731
+    return Trainer(
+        generator, critic, drawn, TEAM, seed=seed, augment=Shift(noise), overfit=overfit, judge=judge,
+        collapsed=lambda network: False,
+    )  # fmt: skip
+
+
+def main() -> None:
+    folder, rank, size, begin, room = Path(sys.argv[1]), *map(int, sys.argv[2:4]), sys.argv[4], int(sys.argv[5])
+    run = trainer(room, seed=4)
+    if (folder / begin).exists():
+        run.load(folder / begin)
+    team = Together(folder, rank, size, "cpu") if size > 1 else Alone()
+    run.join(team)
+    if rank == 1:
+        run.judge = lambda network, warm: 1 / 0  # only rank 0 is asked
+    for progress in run.run():
+        if progress.step == 10 and not (folder / begin).exists():
+            run.save(folder / f"half-{rank}")
+        team.told(0.0)
+    team.leave()
+    run.save(folder / f"rank-{rank}")
+
+
+if __name__ == "__main__":
+    main()
