@@ -34,18 +34,30 @@ class Settings(BaseSettings):
     preview_seconds: float = Field(30.0, gt=0, description="How long a request for samples waits for a worker.")
     database_pool: int = Field(20, ge=1, description="Connections to PostgreSQL held by one process.")
 
-    lease_seconds: float = Field(30.0, gt=0, description="A worker that is silent for so long has lost its unit.")
+    lease_seconds: float = Field(20.0, gt=0, description="A worker that is silent for so long has lost its unit.")
     heartbeat_seconds: float = Field(
         0.8, gt=0, description="How often a worker renews its lease and looks for a cancel."
     )
     sweep_seconds: float = Field(2.0, gt=0, description="How often each process reconciles.")
-    ring_again_seconds: float = Field(30.0, gt=0, description="A queued unit that nobody claimed is rung for again.")
     max_attempts: int = Field(3, ge=1, description="Lost workers after which a unit fails with worker_lost.")
     checkpoint_seconds: float = Field(60.0, gt=0, description="Time between two training checkpoints.")
-    shards_in_flight: int = Field(64, ge=1, description="Doorbells rung at one time for one job.")
+    shards_in_flight: int = Field(64, ge=1, description="Units of one job that run at one time; the others wait.")
+    quota_jobs: int = Field(
+        10_000,
+        ge=0,
+        description="Jobs of one project that wait or run; more are refused. As the next two, also by project.",
+    )
+    quota_bytes: int = Field(
+        2**40, ge=0, description="Bytes that one project keeps: uploads, datasets, models, outputs; more are refused."
+    )
+    quota_gpu_units: int | None = Field(
+        None, ge=0, description="Units of one project that run in the queue gpu at one time; the others wait."
+    )
 
     failed_seconds: int = Field(
-        7 * 86_400, ge=0, description="How long a failed job can be retried; what it left in the bucket is kept so long."
+        7 * 86_400,
+        ge=0,
+        description="How long a failed job can be retried; what it left in the bucket is kept so long.",
     )
     upload_seconds: int = Field(
         2 * 86_400, ge=60, description="An upload in parts that is not complete after so long is aborted."

@@ -43,8 +43,9 @@ def supervisor() -> Supervisor:
     global _supervisor
     with _making:
         if _supervisor is None:
-            _supervisor = Supervisor(bootstrap(settings), _slots, draining)
-            _supervisor.watch(_stop, previews="gpu" in app.amqp.queues.consume_from)
+            queues = sorted(app.amqp.queues.consume_from)
+            _supervisor = Supervisor(bootstrap(settings), queues, _slots, draining)
+            _supervisor.watch(_stop)
         return _supervisor
 
 

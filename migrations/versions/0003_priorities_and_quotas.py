@@ -36,6 +36,9 @@ def upgrade() -> None:
     op.create_index("ix_models_stored", "models", ["project_id", "stored_bytes"])
     due = ["queue", "rank", "project_id", "job_id", "index", "available_at"]
     _create_index("ix_units_due", "units", due, "state = 'queued'")
+    running = ["job_id", "project_id", "queue", "kind", "lease_until"]
+    _create_index("ix_units_running", "units", running, "state = 'running'")
+    op.drop_index("ix_units_state", "units")
 
 
 def _create_index(name: str, table: str, columns: list[str], condition: str) -> None:
@@ -60,6 +63,8 @@ def _bytes(files: list[dict[str, Any]] | None) -> int:
 
 
 def downgrade() -> None:
+    op.create_index("ix_units_state", "units", ["state", "available_at"])
+    op.drop_index("ix_units_running", "units")
     op.drop_index("ix_units_due", "units")
     for name in ("stored", "asked", "project_kind", "project_state"):
         op.drop_index(f"ix_jobs_{name}", "jobs")

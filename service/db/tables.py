@@ -24,6 +24,7 @@ Id = String(40)
 
 STORES = "stored_bytes > 0"
 WAITING = "state = 'queued'"  # a query must say the same in as many words, or the database cannot use the index
+RUNNING = "state = 'running'"
 CANCELLING = "cancel_requested_at IS NOT NULL AND finished_at IS NULL"
 
 
@@ -93,7 +94,7 @@ class Dataset(Owned, Base):
     options: Mapped[dict[str, Any]]
     filename: Mapped[str | None]
     bytes: Mapped[int] = mapped_column(default=0)  # of the upload
-    stored_bytes: Mapped[int] = mapped_column(server_default="0")  # of the upload and the parts
+    stored_bytes: Mapped[int] = mapped_column(default=0, server_default="0")  # of the upload and the parts
     rows: Mapped[int | None]
     schema: Mapped[dict[str, Any] | None]
     profile: Mapped[dict[str, Any] | None]
@@ -133,7 +134,7 @@ class Model(Owned, Base):
     config: Mapped[dict[str, Any]]
     prefix: Mapped[str | None]  # storage keys of its files begin so; set when ready
     files: Mapped[list[Any]] = mapped_column(default=list)  # [{"key", "name", "bytes", "sha256"}]
-    stored_bytes: Mapped[int] = mapped_column(server_default="0")  # of the files
+    stored_bytes: Mapped[int] = mapped_column(default=0, server_default="0")  # of the files
     report: Mapped[dict[str, Any] | None]
     stopped_early: Mapped[dict[str, Any] | None]  # {"reason", "step", "steps", "message"}
 
@@ -150,14 +151,14 @@ class Job(Owned, Base):
     )
     kind: Mapped[str] = mapped_column(String(16))  # JobKind
     state: Mapped[str] = mapped_column(String(16))  # State
-    priority: Mapped[str] = mapped_column(String(8), server_default="normal")  # Priority
+    priority: Mapped[str] = mapped_column(String(8), default="normal", server_default="normal")  # Priority
     name: Mapped[str | None]
     dataset_id: Mapped[str | None] = mapped_column(Id, index=True)
     model_id: Mapped[str | None] = mapped_column(Id, index=True)
     spec: Mapped[dict[str, Any]]  # the request with every default filled in
     units_total: Mapped[int] = mapped_column(default=1)
     units_done: Mapped[int] = mapped_column(default=0)
-    stored_bytes: Mapped[int] = mapped_column(server_default="0")  # of its output, as far as it is there
+    stored_bytes: Mapped[int] = mapped_column(default=0, server_default="0")  # of its output, as far as it is there
     event_count: Mapped[int] = mapped_column(default=0)  # numbers its events without gaps
     result: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]  # {"code", "message"}
@@ -177,14 +178,14 @@ class Unit(Owned, Base):
     __tablename__ = "units"
     __table_args__ = (
         UniqueConstraint("job_id", "index"),
-        Index("ix_units_state", "state", "available_at"),
+        where("ix_units_running", "job_id", "project_id", "queue", "kind", "lease_until", condition=RUNNING),
         where("ix_units_due", "queue", "rank", "project_id", "job_id", "index", "available_at", condition=WAITING),
         CheckConstraint("state <> 'running' OR lease_until IS NOT NULL", name="running_has_lease"),
     )
     job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(16))
     queue: Mapped[str] = mapped_column(String(16))
-    rank: Mapped[int] = mapped_column(server_default="2")  # of its job's priority: RANKS
+    rank: Mapped[int] = mapped_column(default=2, server_default="2")  # of its job's priority: RANKS
     index: Mapped[int]
     payload: Mapped[dict[str, Any]]  # what this unit has beside its job: {"start", "count"} of a shard
     state: Mapped[str] = mapped_column(String(16))

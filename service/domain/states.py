@@ -22,6 +22,14 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Priority(StrEnum):
+    """Whose units go first, over all projects."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
 class DatasetStatus(StrEnum):
     EMPTY = "empty"
     INGESTING = "ingesting"
@@ -38,4 +46,6 @@ class ModelStatus(StrEnum):
 ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 
 QUEUES = dict.fromkeys(JobKind, "gpu") | {JobKind.INGEST: "cpu"}
+RANKS = {Priority.LOW: 1, Priority.NORMAL: 2, Priority.HIGH: 3}  # of units: the highest first
+URGENT = 4  # a preview: somebody waits for it
 WITH_OUTPUT = (JobKind.GENERATE, JobKind.AUGMENT, JobKind.SCORE)  # jobs that end with a manifest of files

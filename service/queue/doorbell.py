@@ -1,9 +1,11 @@
-"""The queue: a Celery message is one unit id, a doorbell. The database owns the unit; a lost message is harmless."""
+"""The queue: a Celery message is a doorbell and says nothing but "look". The database owns the work; a lost message is
+harmless, and so is one too many."""
 
 from celery import Celery
 from kombu import Exchange, Queue  # type: ignore[attr-defined]
 from kombu.exceptions import OperationalError
 
+MOST_WAITING = 64  # doorbells in a queue that nobody has taken: there are no more idle slots than these wake
 TASKS = {"cpu": "workers.tasks.run_cpu", "gpu": "workers.tasks.run_gpu"}
 
 
@@ -48,15 +50,19 @@ def celery(redis_url: str) -> Celery:
 
 
 class Doorbell:
-    """Rings for units. A broker that does not answer is no error: the row waits, the sweep rings again."""
+    """Wakes workers. A broker that does not answer is no error: the units wait, and the sweep rings again."""
 
     def __init__(self, app: Celery) -> None:
         self.app = app
 
-    def ring(self, queue: str, unit_id: str) -> bool:
-        """Tell the workers of `queue` that the unit waits; False if the broker did not take it."""
+    def ring(self, queue: str, times: int = 1) -> bool:
+        """Wake up to so many workers of `queue`; False if the broker does not take it."""
+        waiting = self.waiting(queue)
+        if waiting is None:
+            return False
         try:
-            self.app.send_task(TASKS[queue], args=[unit_id], queue=queue, retry=False)
+            for _ in range(min(times, MOST_WAITING - waiting)):
+                self.app.send_task(TASKS[queue], queue=queue, retry=False)
         except (OperationalError, OSError):  # kombu's name for whatever the broker's client raises
             return False
         return True
@@ -64,8 +70,7 @@ class Doorbell:
     def waiting(self, queue: str) -> int | None:
         """How many doorbells of `queue` nobody has taken; None if the broker does not say."""
         try:
-            with self.app.connection_for_write() as connection:
-                connection.ensure_connection(max_retries=1, timeout=2)
+            with self.app.pool.acquire(block=True) as connection:
                 size: int = connection.default_channel._size(queue)
         except Exception:  # noqa: BLE001  # whatever the transport raises, it means that we do not know
             return None

@@ -91,7 +91,6 @@ def retry(session: Session, job: Job) -> bool:
             failures=0,
             error=null(),
             available_at=now(),
-            rung_at=None,
             lease_until=None,
             finished_at=None,
         )

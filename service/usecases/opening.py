@@ -1,11 +1,12 @@
 """Opens a job: its row, its units and its first event in the caller's transaction; then rings for what may start."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -13,7 +14,7 @@ from service.bootstrap import Context
 from service.db.database import now
 from service.db.tables import Job, Unit
 from service.domain.ids import new_id
-from service.domain.states import QUEUES, JobKind, State
+from service.domain.states import QUEUES, RANKS, URGENT, JobKind, Priority, State
 from service.usecases import events
 
 UNITS_AT_ONCE = 5_000  # rows in one executemany: a job may have 100,000 units
@@ -32,6 +33,7 @@ def open_job(
     payloads: Iterable[dict[str, Any]] = ({},),
     total: int = 1,
     first: JobKind | None = None,
+    priority: Priority = Priority.NORMAL,
 ) -> Job:
     """Add a queued job with a queued unit for each payload, of the job's kind or of the kind `first`.
 
@@ -43,6 +45,7 @@ def open_job(
         created_at=at,
         kind=kind,
         state=State.QUEUED,
+        priority=priority,
         name=name,
         dataset_id=dataset_id,
         model_id=model_id,
@@ -68,35 +71,28 @@ def open_unit(session: Session, job: Job, kind: JobKind, index: int) -> None:
 
 def _common(job: Job, kind: JobKind, at: float) -> dict[str, Any]:
     """What units of a job that are opened together share."""
-    common = {"project_id": job.project_id, "job_id": job.id, "kind": kind, "queue": QUEUES[kind], "attempt": 0}
+    rank = URGENT if kind == JobKind.PREVIEW else RANKS[Priority(job.priority)]
+    common = {
+        "project_id": job.project_id,
+        "job_id": job.id,
+        "kind": kind,
+        "queue": QUEUES[kind],
+        "rank": rank,
+        "attempt": 0,
+    }
     return common | {"created_at": at, "available_at": at, "state": State.QUEUED, "failures": 0}
 
 
 def ring(context: Context, job_id: str) -> None:
-    """After the commit: ring for the first units, as many as may be in flight; the sweep rings for the rest.
+    """After the commit: wake as many workers as the job has use for.
 
     Nothing that goes wrong here is the caller's business any more: the job stands, and the sweep rings again."""
     with suppress(SQLAlchemyError):
-        _ring(context, job_id)
-
-
-def _ring(context: Context, job_id: str) -> None:
-    with context.database.begin() as session:
-        waiting = session.execute(
-            select(Unit.id, Unit.queue)
-            .where(Unit.job_id == job_id, Unit.state == State.QUEUED, Unit.rung_at.is_(None))
-            .order_by(Unit.index)
-            .limit(context.settings.shards_in_flight)
-        ).all()
-        session.execute(update(Unit).where(Unit.id.in_([unit.id for unit in waiting])).values(rung_at=now()))
-    for position, unit in enumerate(waiting):
-        if not context.doorbell.ring(unit.queue, unit.id):
-            unheard = [late.id for late in waiting[position:]]
-            with context.database.begin() as session:
-                session.execute(
-                    update(Unit).where(Unit.id.in_(unheard), Unit.state == State.QUEUED).values(rung_at=None)
-                )
-            return
+        with context.database.read() as session:
+            waiting = select(Unit.queue).where(Unit.job_id == job_id, Unit.state == State.QUEUED)
+            queues = Counter(session.scalars(waiting.limit(context.settings.shards_in_flight)))
+        for queue, units in queues.items():
+            context.doorbell.ring(queue, units)
 
 
 def _chunks(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -7,17 +7,16 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from itertools import groupby, zip_longest
 
 import structlog
 from botocore.exceptions import ClientError
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
+from sqlalchemy import delete, exists, literal_column, select
 
 from service.bootstrap import Context
 from service.db.database import now
-from service.db.tables import IdempotentAnswer, Job, Trash, Unit, Upload
-from service.domain.states import WITH_OUTPUT, JobKind, State
-from service.usecases import moves, units
+from service.db.tables import CANCELLING, RUNNING, IdempotentAnswer, Job, Trash, Unit, Upload
+from service.domain.states import QUEUES, WITH_OUTPUT, JobKind, State
+from service.usecases import due, moves, units
 from service.usecases.finalize import finalize
 
 AT_ONCE = 500  # jobs, units or rows handled in one sweep; the next one takes the rest
@@ -72,7 +71,7 @@ def take_back(context: Context) -> None:
     """Units whose worker fell silent go back to the queue, or fail after too many times."""
     with context.database.read() as session:
         expired = session.execute(
-            select(Unit.id, Unit.attempt).where(Unit.state == State.RUNNING, Unit.lease_until < now()).limit(AT_ONCE)
+            select(Unit.id, Unit.attempt).where(literal_column(RUNNING), Unit.lease_until < now()).limit(AT_ONCE)
         ).all()
     for unit_id, attempt in expired:
         reason = "it stopped answering"
@@ -83,11 +82,8 @@ def take_back(context: Context) -> None:
 def end_jobs(context: Context) -> None:
     """Cancelled jobs of which nothing runs, and jobs with an output that is all there."""
     with context.database.read() as session:
-        active = Job.state.in_(UNFINISHED)
         runs = exists().where(Unit.job_id == Job.id, Unit.state == State.RUNNING)
-        asked = session.scalars(
-            select(Job.id).where(active, Job.cancel_requested_at.is_not(None), ~runs).limit(AT_ONCE)
-        ).all()
+        asked = session.scalars(select(Job.id).where(literal_column(CANCELLING), ~runs).limit(AT_ONCE)).all()
         whole = session.scalars(
             select(Job.id)
             .where(Job.state == State.RUNNING, Job.kind.in_(WITH_OUTPUT), Job.units_done >= Job.units_total)
@@ -109,73 +105,14 @@ def _cancel(context: Context, job_id: str) -> None:
 
 
 def ring_all(context: Context) -> None:
-    """Ring for what waits and was not rung for lately: oldest jobs first, but projects in turn."""
-    unrung = _unrung(context)
-    with context.database.read() as session:
-        jobs = session.execute(
-            select(Job.project_id, Job.id)
-            .where(
-                Job.state.in_(UNFINISHED),
-                Job.cancel_requested_at.is_(None),
-                exists().where(Unit.job_id == Job.id, unrung),
-            )
-            .order_by(Job.project_id, Job.id)
-            .limit(AT_ONCE)
-        ).all()
-    by_project = [[job_id for _, job_id in group] for _, group in groupby(jobs, key=lambda row: row[0])]
-    for turn in zip_longest(*by_project):
-        for job_id in turn:
-            if job_id is not None and not ring_job(context, job_id, unrung):
-                return  # the broker does not answer: the next sweep tries again
-
-
-def ring_job(context: Context, job_id: str, unrung: ColumnElement[bool] | None = None) -> bool:
-    """Ring for the job's units that wait, as long as no more than shards_in_flight of it are under way; False if the
-    broker took nothing. The first unfinished ones are those under way, since they are rung for in order."""
-    with context.database.begin() as session:
-        job = moves.hold(session, job_id, skip=True)
-        if job is None or State(job.state) not in UNFINISHED or job.cancel_requested_at is not None:
-            return True
-        window = (
-            select(Unit.id)
-            .where(Unit.job_id == job_id, Unit.state.in_(UNFINISHED))
-            .order_by(Unit.index)
-            .limit(context.settings.shards_in_flight)
-        )
-        rung = session.execute(
-            update(Unit)
-            .where(
-                Unit.id.in_(window.scalar_subquery()), _available(Unit.rung_at.is_(None)) if unrung is None else unrung
-            )
-            .values(rung_at=now())
-            .returning(Unit.queue, Unit.id)
-            .execution_options(synchronize_session=False)
-        ).all()
-    missed = [unit_id for queue, unit_id in rung if not context.doorbell.ring(queue, unit_id)]
-    if missed:
-        with context.database.begin() as session:
-            session.execute(update(Unit).where(Unit.id.in_(missed)).values(rung_at=None))
-    return not missed
-
-
-def _available(rung: ColumnElement[bool]) -> ColumnElement[bool]:
-    return and_(Unit.state == State.QUEUED, Unit.available_at <= now(), rung)
-
-
-def _unrung(context: Context) -> ColumnElement[bool]:
-    """Units that wait and that nobody was rung for, or whose doorbell must have been lost."""
-    long_ago = Unit.rung_at < now() - context.settings.ring_again_seconds
-    lost = and_(long_ago, Unit.queue.in_(_queues_that_lost_some(context, long_ago)))
-    return _available(or_(Unit.rung_at.is_(None), lost))
-
-
-def _queues_that_lost_some(context: Context, long_ago: ColumnElement[bool]) -> list[str]:
-    """Queues in which the broker holds fewer doorbells than units wait. Where all workers are busy it holds them all,
-    and ringing again and again would only pile them up."""
-    with context.database.read() as session:
-        query = select(Unit.queue, func.count()).where(_available(long_ago)).group_by(Unit.queue)
-        waiting = session.execute(query).all()
-    return [queue for queue, units in waiting if (context.doorbell.waiting(queue) or 0) < units]
+    """Wake workers where units are due that nobody was woken for: a backoff is over, or doorbells were lost. Where all
+    workers are busy, the broker holds doorbells enough; who ends a unit asks for the next one anyway."""
+    for queue in sorted(set(QUEUES.values())):
+        with context.database.read() as session:
+            wanted = due.waiting(session, context.settings, queue)
+        waiting = context.doorbell.waiting(queue) if wanted else None
+        if waiting is not None and wanted > waiting:
+            context.doorbell.ring(queue, wanted - waiting)
 
 
 def tidy(context: Context) -> None:

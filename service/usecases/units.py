@@ -50,35 +50,49 @@ class Beat:
 
 
 def claim(context: Context, unit_id: str, worker_id: str) -> Claimed | None:
-    """Take the unit, if it waits or its worker is lost. None: a stale doorbell, or another was faster."""
+    """Take this unit, if it waits or its worker is lost; None if it does not, or another was faster. Which unit a
+    worker takes next: service.usecases.due."""
     with context.database.begin() as session:
-        job = _job_of(session, unit_id)
-        if job is None or State(job.state) in ENDED or job.cancel_requested_at is not None:
-            return None
-        attempt = session.scalar(
+        return take(session, context.settings, unit_id, worker_id)
+
+
+def take(session: Session, settings: Settings, unit_id: str, worker_id: str) -> Claimed | None:
+    """The same in the caller's transaction. A unit that is not wanted any more is cancelled."""
+    job = _job_of(session, unit_id)
+    if job is None:
+        return None
+    if State(job.state) in ENDED or job.cancel_requested_at is not None:
+        session.execute(
             update(Unit)
-            .where(Unit.id == unit_id, _claimable(context.settings.max_attempts))
-            .values(
-                state=State.RUNNING,
-                attempt=Unit.attempt + 1,
-                failures=Unit.failures + case((Unit.state == State.RUNNING, 1), else_=0),
-                worker_id=worker_id,
-                lease_until=now() + context.settings.lease_seconds,
-                started_at=func.coalesce(Unit.started_at, now()),
-            )
-            .returning(Unit.attempt)
+            .where(Unit.id == unit_id, Unit.state == State.QUEUED)
+            .values(state=State.CANCELLED, finished_at=now())
             .execution_options(synchronize_session=False)
         )
-        if attempt is None:
-            return None
-        moves.move(session, job, State.RUNNING)  # the first unit moves the job, the others find it running
-        unit = session.get_one(Unit, unit_id, populate_existing=True)
-        try:
-            payload = payloads.payload(session, job, unit)
-        except payloads.Gone as gone:
-            _fail(context.settings, session, job, unit_id, attempt, "gone", str(gone))
-            return None
-        return Claimed(unit_id, job.id, attempt, JobKind(unit.kind), payload)
+        return None
+    attempt = session.scalar(
+        update(Unit)
+        .where(Unit.id == unit_id, _claimable(settings.max_attempts))
+        .values(
+            state=State.RUNNING,
+            attempt=Unit.attempt + 1,
+            failures=Unit.failures + case((Unit.state == State.RUNNING, 1), else_=0),
+            worker_id=worker_id,
+            lease_until=now() + settings.lease_seconds,
+            started_at=func.coalesce(Unit.started_at, now()),
+        )
+        .returning(Unit.attempt)
+        .execution_options(synchronize_session=False)
+    )
+    if attempt is None:
+        return None
+    moves.move(session, job, State.RUNNING)  # the first unit moves the job, the others find it running
+    unit = session.get_one(Unit, unit_id, populate_existing=True)
+    try:
+        payload = payloads.payload(session, job, unit)
+    except payloads.Gone as gone:
+        _fail(settings, session, job, unit_id, attempt, "gone", str(gone))
+        return None
+    return Claimed(unit_id, job.id, attempt, JobKind(unit.kind), payload)
 
 
 def _claimable(max_attempts: int) -> ColumnElement[bool]:
@@ -187,9 +201,7 @@ def fail(context: Context, unit_id: str, attempt: int, code: str, message: str) 
         return job is not None and _fail(context.settings, session, job, unit_id, attempt, code, message)
 
 
-def _fail(
-    settings: Settings, session: Session, job: Job, unit_id: str, attempt: int, code: str, message: str
-) -> bool:
+def _fail(settings: Settings, session: Session, job: Job, unit_id: str, attempt: int, code: str, message: str) -> bool:
     if not _end(session, unit_id, attempt, State.FAILED, error={"code": code, "message": message}):
         return False
     moves.fail(session, job, code, message, settings.failed_seconds)
@@ -228,7 +240,7 @@ def release(
         if failures >= context.settings.max_attempts:
             sentence = f"{lost}. {failures} attempts ended so; this job cannot be run here."
             return _fail(context.settings, session, job, unit_id, attempt, "worker_lost", sentence)
-        wait = 0.0 if drained else min(BACKOFF_MOST, 2.0**failures)
+        wait = 0.0 if drained or only_expired else min(BACKOFF_MOST, 2.0**failures)  # a lease that ended was a wait
         what = "The worker was stopped" if drained else lost
         _requeue(session, job, unit, wait, what, "info" if drained else "warning", failures=failures)
         return True
@@ -275,23 +287,12 @@ def _requeue(
     session: Session, job: Job, unit: Unit, wait: float, what: str, level: events.Level, **changes: Any
 ) -> None:
     attempt = unit.attempt
-    available = {"state": State.QUEUED, "available_at": now() + wait, "lease_until": None, "rung_at": None}
+    available = {"state": State.QUEUED, "available_at": now() + wait, "lease_until": None}
     _set(session, unit.id, attempt, **available, **changes)
     step = (unit.checkpoint or {}).get("step")
     going_on = f"from step {step}" if step else "from the start"
     data = {"attempt": attempt, "drained": level == "info"}
     events.append(session, job.id, "message", f"{what}; the work goes on {going_on}.", level, data)
-
-
-def unring(context: Context, unit_id: str) -> None:
-    """A doorbell reached a worker that cannot answer: let the next sweep ring again at once."""
-    with context.database.begin() as session:
-        session.execute(
-            update(Unit)
-            .where(Unit.id == unit_id, Unit.state == State.QUEUED)
-            .values(rung_at=None)
-            .execution_options(synchronize_session=False)
-        )
 
 
 def _job_of(session: Session, unit_id: str) -> Job | None:

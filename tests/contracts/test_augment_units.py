@@ -86,8 +86,9 @@ def test_the_training_comes_first_and_its_end_opens_the_rest_which_is_rung_for(c
     job = row(context, Job, job_id)
     assert (job.state, job.units_done, job.result) == (State.RUNNING, 1, None)
     assert row(context, Model, job.model_id).status == "ready"
+    context.doorbell.app.control.purge()
     sweep.reconcile(context)
-    assert unit_of(context, job_id, 1).rung_at is not None
+    assert context.doorbell.waiting("gpu") == 1
     second = claimed(context, job_id, 1)
     assert second.kind == JobKind.AUGMENT
     assert second.payload["model"] == {"id": job.model_id, "prefix": first.payload["prefix"]}

@@ -32,7 +32,6 @@ QUICK = {
     "lease_seconds": 2.0,
     "heartbeat_seconds": 0.25,
     "sweep_seconds": 0.3,
-    "ring_again_seconds": 1.0,
     "checkpoint_seconds": 0.3,
     "device": "cpu",
 }
@@ -95,11 +94,11 @@ class Yard:
         self.workers.append(worker)
         return worker
 
-    def ingest(self, text: str, modality: str | None = "tiny", options: dict[str, Any] | None = None) -> str:
+    def ingest(self, text: str | bytes, modality: str | None = "tiny", options: dict[str, Any] | None = None) -> str:
         """An upload that waits to be read; returns the job's id."""
         dataset_id = new_id("ds")
         key = f"projects/{self.project}/datasets/{dataset_id}/source/up"
-        body = text.encode()
+        body = text if isinstance(text, bytes) else text.encode()
         self.context.storage.put(key, body)
         with self.context.database.begin() as session:
             dataset = Dataset(
@@ -155,7 +154,7 @@ class Yard:
             )
         return dataset_id
 
-    def train(self, dataset_id: str | None = None, ring: bool = True, **config: Any) -> str:
+    def train(self, dataset_id: str | None = None, ring: bool = True, modality: str = "tiny", **config: Any) -> str:
         dataset_id = dataset_id or self.dataset()
         with self.context.database.begin() as session:
             model_id = new_id("mdl")
@@ -169,7 +168,7 @@ class Yard:
                     created_at=time.time(),
                     name="m",
                     status="training",
-                    modality="tiny",
+                    modality=modality,
                     dataset_id=dataset_id,
                     job_id=job.id,
                     schema={},

@@ -76,12 +76,12 @@ def test_folders_left_by_another_life_go_and_those_in_use_stay(sqlite_context: C
     own = Scratch(folder)
     with subprocess.Popen([sys.executable, "-c", LIFE, folder], stdin=subprocess.PIPE) as life:
         wait_until(lambda: len(list(folder.glob("child-*"))) == 2, "the other life")
-        Supervisor(sqlite_context, 1, lambda: False)
+        Supervisor(sqlite_context, ["gpu"], 1, lambda: False)
         assert len(list(folder.iterdir())) == 2
         life.kill()
     left = folder / f"child-{os.getpid()}-x"  # as those of a life with this very process id
     left.mkdir()
-    Supervisor(sqlite_context, 1, lambda: False)
+    Supervisor(sqlite_context, ["gpu"], 1, lambda: False)
     assert list(folder.iterdir()) == [own.path]
     own.remove()
     assert list(folder.iterdir()) == []
