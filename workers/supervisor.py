@@ -62,7 +62,8 @@ class Supervisor:
     def _attempt(self, claimed: units.Claimed, heart: Heart) -> None:
         """Samplers are kept for the next request on their model; everything else gets a fresh process."""
         model = claimed.payload["model"]["prefix"] if claimed.kind in SAMPLED else None
-        child = self._samplers.take(model) if model else self._child()
+        gpus = int(claimed.payload["config"].get("gpus") or 1) if claimed.kind is JobKind.TRAIN else 1
+        child = self._samplers.take(model) if model else self._child(gpus)
         keep = False
         try:
             useful = Attempt(self.context, claimed, heart, child, self.draining).run()
@@ -73,8 +74,8 @@ class Supervisor:
             else:
                 child.kill()
 
-    def _child(self) -> Child:
-        return Child(self.context.settings, self._spawner, self._devices.environment())
+    def _child(self, gpus: int = 1) -> Child:
+        return Child(self.context.settings, self._spawner, self._devices.environment(gpus))
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
