@@ -21,7 +21,7 @@ from workers.modalities.images import archive, pictures
 from workers.modalities.images.codec import Codec
 from workers.modalities.images.files import Pictures, source_of
 from workers.modalities.images.networks import Architecture, Discriminator, Generator
-from workers.modalities.images.painting import drawn
+from workers.modalities.images.painting import drawn, repeatable
 from workers.modalities.images.sources import Found
 from workers.modalities.images.spec import ImageOptions
 from workers.modalities.images.training import CONFIG, architecture_from
@@ -77,7 +77,8 @@ class ImageViews:
             given = torch.where(given >= 0, given, self._labels[at])
         condition = self.codec.condition(given.cpu().numpy())
         x = self.codec.encode(pixels).to(self.device)
-        doubt = -self._discriminator(x, None if condition is None else condition.to(self.device))
+        with repeatable():
+            doubt = -self._discriminator(x, None if condition is None else condition.to(self.device))
         return torch.stack([doubt.float(), nearest.float()], 1).double().cpu().numpy()
 
 
