@@ -2,10 +2,11 @@
 
 from mintage.client import Mintage
 from mintage.errors import ApiError, DownloadFailed, JobFailed, MintageError, NoServer, ServerUnreachable
-from mintage.results import Dataset, Event, Frame, Job, MetricPoint, Model, Output, OutputFile, Progress
+from mintage.results import Amount, Dataset, Event, Frame, Job, MetricPoint, Model, Output, OutputFile, Progress, Usage
 
 __version__ = "0.1.0"
 __all__ = [
+    "Amount",
     "ApiError",
     "Dataset",
     "DownloadFailed",
@@ -22,4 +23,5 @@ __all__ = [
     "OutputFile",
     "Progress",
     "ServerUnreachable",
+    "Usage",
 ]

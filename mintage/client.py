@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from mintage import address
 from mintage.errors import JobFailed, WaitTimedOut
-from mintage.results import Dataset, Event, Frame, Job, MetricPoint, Model, Output
+from mintage.results import Dataset, Event, Frame, Job, MetricPoint, Model, Output, Usage
 from mintage.transport import Transport
 
 Points = list[MetricPoint]  # outside the classes, whose own `list` would hide the type
@@ -51,6 +51,7 @@ class Mintage:
         steps: int | None = None,
         seed: int | None = None,
         name: str | None = None,
+        priority: str | None = None,
         **config: Any,
     ) -> Job:
         """Start to train a model on a dataset that is ready; `config` takes the modality's own settings as well."""
@@ -59,6 +60,7 @@ class Mintage:
             "kind": "train",
             "dataset_id": dataset if isinstance(dataset, str) else dataset.id,
             "name": name,
+            "priority": priority,
             "config": {key: value for key, value in chosen.items() if value is not None},
         }
         return self.jobs.create(body)
@@ -74,6 +76,7 @@ class Mintage:
         given: str | Dataset | Path | None = None,
         copies: int | None = None,
         options: dict[str, Any] | None = None,
+        priority: str | None = None,
     ) -> Job:
         """Start to generate `count` samples; `model` may be a finished training job. A seed repeats a result.
 
@@ -94,6 +97,7 @@ class Mintage:
             "given": given.id if isinstance(given, Dataset) else given,
             "copies": copies,
             "options": options or None,
+            "priority": priority,
         }
         return self.jobs.create(body)
 
@@ -109,6 +113,7 @@ class Mintage:
         format: str | None = None,
         name: str | None = None,
         config: dict[str, Any] | None = None,
+        priority: str | None = None,
     ) -> Job:
         """Start to add synthetic rows to a dataset's own: as many as fill each class of `target` up to the largest, or,
         with the method 'enlarge', as many as make it `factor` times as large. Without a model one is trained first,
@@ -125,10 +130,17 @@ class Mintage:
             "format": format,
             "name": name,
             "config": config or None,
+            "priority": priority,
         }
         return self.jobs.create(body)
 
-    def score(self, model: str | Model | Job, dataset: str | Dataset | Path, name: str | None = None) -> Job:
+    def score(
+        self,
+        model: str | Model | Job,
+        dataset: str | Dataset | Path,
+        name: str | None = None,
+        priority: str | None = None,
+    ) -> Job:
         """Start to judge a dataset's samples one by one: how many real ones look as odd to the model. `dataset` may be
         the path of a file, which is uploaded first. The finished job's result has the shares, and its output a line for
         each sample: index, score, distance and verdicts."""
@@ -139,8 +151,13 @@ class Mintage:
             "model_id": model if isinstance(model, str) else model.model_id if isinstance(model, Job) else model.id,
             "dataset_id": dataset if isinstance(dataset, str) else dataset.id,
             "name": name,
+            "priority": priority,
         }
         return self.jobs.create(body)
+
+    def usage(self) -> Usage:
+        """What the project has, and what it may have."""
+        return Usage.of(self.transport.get("/v1/usage"))
 
     def modalities(self) -> list[dict[str, Any]]:
         """What can be trained here, with the JSON schema of each one's settings."""

@@ -94,6 +94,30 @@ class Output(Value):
 
 
 @dataclass(frozen=True)
+class Amount(Value):
+    """How much there is, and how much there may be; None: no limit."""
+
+    used: int = 0
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Usage(Value):
+    """What a project has: jobs that wait or run, bytes that are kept, units that run on GPUs."""
+
+    jobs: Amount = Amount()
+    bytes: Amount = Amount()
+    gpu_units: Amount = Amount()
+    raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, item: dict[str, Any]) -> Usage:
+        return cls.read(
+            item, raw=item, **{name: Amount.read(item.get(name) or {}) for name in ("jobs", "bytes", "gpu_units")}
+        )
+
+
+@dataclass(frozen=True)
 class Dataset(Value):
     id: str = ""
     name: str = ""
@@ -141,6 +165,7 @@ class Job(Value):
     id: str = ""
     kind: str = ""
     state: str = "queued"
+    priority: str = "normal"
     name: str | None = None
     dataset_id: str | None = None
     model_id: str | None = None

@@ -14,6 +14,7 @@ from mintage.errors import ApiError, ServerUnreachable
 
 TRIES = 6
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 20.0  # seconds; doubled each time, with jitter so that clients do not march in step
+PATIENCE = 120.0  # seconds; a server that asks for more, such as over a full quota, has refused
 BUSY = frozenset({429, 502, 503, 504})  # the request was not carried out, or is safe to send again
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)  # /samples may take half a minute
 
@@ -116,9 +117,10 @@ def retrying(request: Callable[[], httpx.Response], tries: int, sleep: Callable[
                 raise ServerUnreachable(f"{where} does not answer: {_reason(error)}.") from error
             sleep(pause(number))
             continue
-        if response.status_code not in BUSY or number == tries:
+        asked = response.headers.get("Retry-After")
+        if response.status_code not in BUSY or number == tries or (_seconds(asked) or 0.0) > PATIENCE:
             return Answer(response, number)
-        sleep(pause(number, response.headers.get("Retry-After")))
+        sleep(pause(number, asked))
     raise AssertionError("the loop returns or raises")
 
 
@@ -126,7 +128,7 @@ def pause(number: int, retry_after: str | None = None) -> float:
     """Seconds to wait after try `number`: what the server asks for, else twice as long each time, give or take."""
     asked = _seconds(retry_after)
     if asked is not None:
-        return min(asked, 120.0)
+        return min(asked, PATIENCE)
     longest = min(FIRST_PAUSE * 2.0 ** (number - 1), LONGEST_PAUSE)
     return longest * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
 

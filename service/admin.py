@@ -1,4 +1,4 @@
-"""python -m service.admin: projects and keys, for whoever runs the server. A key is printed once."""
+"""python -m service.admin: projects, keys and quotas, for whoever runs the server. A key is printed once."""
 
 import argparse
 import os
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from service.bootstrap import Context, bootstrap
 from service.errors import MintageError
-from service.usecases import keys
+from service.usecases import keys, quotas
 
+QUOTAS = {"jobs": "that wait or run", "bytes": "that are kept", "gpu_units": "that run at one time"}
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -30,10 +31,32 @@ def run(context: Context, asked: argparse.Namespace) -> str:
     if asked.verb == "revoke-key":
         keys.revoke_key(context, asked.key)
         return f"{asked.key} opens nothing any more."
+    if asked.verb == "set-quota":
+        given_quotas = {f"quota_{name}": getattr(asked, name) for name in QUOTAS if getattr(asked, name) is not None}
+        quotas.change(context, asked.project, {name: _quota(text) for name, text in given_quotas.items()})
+        return _usage(context, asked.project)
     given = bootstrap_key()
     if not given:
         raise ValueError("set MINTAGE_BOOTSTRAP_KEY or MINTAGE_BOOTSTRAP_KEY_FILE")
     return keys.ensure_key(context, given)
+
+
+def _quota(text: str) -> int | None:
+    """None for `default`. Raises ValueError."""
+    if text == "default":
+        return None
+    if not text.isdecimal():
+        raise ValueError(f"a quota is a whole number or 'default', not {text!r}")
+    return int(text)
+
+
+def _usage(context: Context, project_id: str) -> str:
+    found = quotas.usage(context, project_id)
+    amounts = {"jobs": found.jobs, "bytes": found.bytes, "gpu units": found.gpu_units}
+    return "\n".join(
+        f"{name}: {one.used:,} of {'as many as there are' if one.limit is None else f'{one.limit:,}'}"
+        for name, one in amounts.items()
+    )
 
 
 def _with_id(context: Context, key: str) -> str:
@@ -47,7 +70,7 @@ def _line(key: keys.KeyView) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    whole = argparse.ArgumentParser(prog="python -m service.admin", description="Projects and their API keys.")
+    whole = argparse.ArgumentParser(prog="python -m service.admin", description="Projects, their API keys and quotas.")
     verbs = whole.add_subparsers(dest="verb", required=True)
     project = verbs.add_parser("create-project", help="a new project; prints its id, its first key's id, and that key")
     project.add_argument("name")
@@ -56,6 +79,10 @@ def parser() -> argparse.ArgumentParser:
     another.add_argument("name")
     verbs.add_parser("list-keys", help="the ids and names of a project's keys").add_argument("project")
     verbs.add_parser("revoke-key", help="the key of this id opens nothing any more").add_argument("key")
+    quota = verbs.add_parser("set-quota", help="what a project may have; prints what it has. Nothing named: no change")
+    quota.add_argument("project")
+    for name, what in QUOTAS.items():
+        quota.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"{what}, or 'default'")
     verbs.add_parser(
         "ensure-key", help="have MINTAGE_BOOTSTRAP_KEY(_FILE) open the project 'default'; safe to run again"
     )

@@ -94,6 +94,12 @@ class UploadIncomplete(MintageError):
     status, code = 400, "upload_incomplete"
 
 
+class QuotaExceeded(MintageError):
+    """The project has as much as it may have: wait for jobs to end, or delete what is not needed."""
+
+    status, code, retry_after = 429, "quota_exceeded", 30
+
+
 class Unavailable(MintageError):
     """The service cannot answer at the moment; try again soon."""
 

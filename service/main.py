@@ -9,7 +9,7 @@ from typing import Any
 from anyio import to_thread
 from fastapi import FastAPI
 
-from service.api import datasets, events, film, health, jobs, modalities, models, problems, uploads
+from service.api import datasets, events, film, health, jobs, modalities, models, problems, uploads, usage
 from service.api.front import Front
 from service.api.metrics import Meters
 from service.api.openapi import describe
@@ -34,7 +34,7 @@ def create_app(context: Context, sweeping: bool = False) -> FastAPI:
     app.state.context, app.state.meters, app.state.stopping = context, meters, threading.Event()
     app.add_middleware(Front, max_body_bytes=context.settings.max_body_bytes, meters=meters)
     problems.install(app)
-    for part in (datasets, uploads, jobs, events, film, models, modalities, health, landing, reference):
+    for part in (datasets, uploads, jobs, events, film, models, modalities, usage, health, landing, reference):
         app.include_router(part.router)
     describe(app)
     return app

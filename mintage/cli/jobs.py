@@ -1,5 +1,6 @@
-"""`mintage train`, `generate`, `augment`, `score` and `jobs`: start work, watch it, cancel it, fetch what it made."""
+"""`mintage train`, `generate`, `augment`, `score`, `usage`, `jobs`: start work, watch it, cancel it, fetch it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,12 +29,13 @@ from mintage.cli.common import (
 from mintage.cli.conditions import conditions as read_conditions
 from mintage.cli.reports import gained, headline, scored
 from mintage.client import Mintage
-from mintage.results import Job
+from mintage.results import Amount, Job
 
 app = group("jobs", "Work in the queue: look at it, watch it, cancel it.")
 Id = Annotated[str, typer.Argument(metavar="JOB", help="Its id: job_...")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as the job is in the queue.")]
 Name = Annotated[str | None, typer.Option(help="A name for people.")]
+Priority = Annotated[str | None, typer.Option(help="low, normal or high: whose work goes first; normal.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same result.")]
 Preset = Annotated[str | None, typer.Option(help="draft, standard or best: from minutes to hours.")]
 Steps = Annotated[int | None, typer.Option(help="Training steps, instead of the preset's.")]
@@ -50,6 +52,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(generate)
     app.command()(augment)
     app.command()(score)
+    app.command()(usage)
 
 
 def train(
@@ -59,6 +62,7 @@ def train(
     steps: Steps = None,
     seed: Seed = None,
     name: Name = None,
+    priority: Priority = None,
     time_limit: TimeLimit = None,
     set_: Settings = None,
     no_wait: NoWait = False,
@@ -68,7 +72,7 @@ def train(
     """Train a GAN on a dataset; gives a model."""
     config = settings(set_ or []) | ({"time_limit_seconds": time_limit} if time_limit is not None else {})
     with connect(ctx) as client:
-        job = client.train(dataset, preset=preset, steps=steps, seed=seed, name=name, **config)
+        job = client.train(dataset, preset=preset, steps=steps, seed=seed, name=name, priority=priority, **config)
         if no_wait:
             put(ctx, job.raw, _queued(job))
             return
@@ -116,6 +120,7 @@ def generate(
         ),
     ] = None,
     name: Name = None,
+    priority: Priority = None,
     out: Out = None,
     no_wait: NoWait = False,
     json: Json = False,
@@ -128,7 +133,9 @@ def generate(
     met = read_conditions(where or [], conditions)
     with connect(ctx) as client:
         given = _uploaded(ctx, client, complete) if complete else None
-        job = client.generate(model, count, seed, format, met, name=name, given=given, copies=copies, options=options)
+        job = client.generate(
+            model, count, seed, format, met, name=name, given=given, copies=copies, options=options, priority=priority
+        )
         if no_wait:
             put(ctx, job.raw, f"{_queued(job)}\nFetch it with: mintage jobs download {job.id}")
             return
@@ -157,6 +164,7 @@ def augment(
     time_limit: TimeLimit = None,
     set_: Settings = None,
     name: Name = None,
+    priority: Priority = None,
     out: Out = None,
     no_wait: NoWait = False,
     json: Json = False,
@@ -166,6 +174,7 @@ def augment(
     chosen = {"preset": preset, "steps": steps, "time_limit_seconds": time_limit}
     config = settings(set_ or []) | {key: value for key, value in chosen.items() if value is not None}
     wish = {"target": target, "method": method, "factor": factor, "count": count, "seed": seed, "format": format}
+    wish |= {"priority": priority}
     with connect(ctx) as client:
         job = client.augment(dataset, model=model, name=name, config=config, **wish)  # type: ignore[arg-type]
         if no_wait:
@@ -179,6 +188,7 @@ def score(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The id of the model that judges: mdl_...")],
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="What is judged: a file, or the id of a dataset.")],
     name: Name = None,
+    priority: Priority = None,
     out: Out = None,
     no_wait: NoWait = False,
     json: Json = False,
@@ -186,11 +196,27 @@ def score(
 ) -> None:
     """Judge rows or pictures one by one: real-looking or counterfeit."""
     with connect(ctx) as client:
-        job = client.score(model, _uploaded(ctx, client, dataset), name=name)
+        job = client.score(model, _uploaded(ctx, client, dataset), name=name, priority=priority)
         if no_wait:
             put(ctx, job.raw, f"{_queued(job)}\nFetch it with: mintage jobs download {job.id}")
             return
         _download(ctx, finished(ctx, job), out)
+
+
+def usage(ctx: typer.Context, json: Json = False, data_dir: DataDir = None) -> None:
+    """What the project has, and what it may have."""
+    with connect(ctx) as client:
+        found = client.usage()
+    rows = [
+        ("jobs that wait or run", number(found.jobs.used), _limit(found.jobs, number)),
+        ("stored", size(found.bytes.used), _limit(found.bytes, size)),
+        ("units on GPUs", number(found.gpu_units.used), _limit(found.gpu_units, number)),
+    ]
+    put(ctx, found.raw, table(("", "has", "may have"), rows))
+
+
+def _limit(amount: Amount, shown: Callable[[int], str]) -> str:
+    return "no limit" if amount.limit is None else shown(amount.limit)
 
 
 @app.command("list")
@@ -295,8 +321,9 @@ def _entries(job: Job) -> Any:
     chosen = {**spec, **(spec.get("config") or {})}
     return entries(
         {
-            "id": job.id, "kind": job.kind, "state": job.state, "name": job.name, "attempt": job.attempt,
-            "done": f"{_fraction(job):.0%}", "dataset": job.dataset_id, "model": job.model_id, "result": _result(job),
+            "id": job.id, "kind": job.kind, "state": job.state, "priority": job.priority, "name": job.name,
+            "attempt": job.attempt, "done": f"{_fraction(job):.0%}",
+            "dataset": job.dataset_id, "model": job.model_id, "result": _result(job),
             "settings": ", ".join(f"{key}={value}" for key, value in chosen.items() if value and key != "config"),
             "made": age(job.created_at), "started": age(job.started_at), "ended": age(job.finished_at),
         }

@@ -9,7 +9,15 @@ from service.api.dependencies import Body, Id, Name, OnlyOnce, Page, Parts, Who,
 from service.api.problems import documented
 from service.api.streaming import receive
 from service.domain import views
-from service.errors import BodyTooLarge, Conflict, IdempotencyKeyReused, InUse, NotFound, UploadIncomplete
+from service.errors import (
+    BodyTooLarge,
+    Conflict,
+    IdempotencyKeyReused,
+    InUse,
+    NotFound,
+    QuotaExceeded,
+    UploadIncomplete,
+)
 from service.usecases import datasets
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -93,7 +101,7 @@ def delete_dataset(id: Id, parts: Parts, who: Who) -> None:
     operation_id="upload_content",
     summary="Upload the file through the API, streamed",
     status_code=202,
-    responses=documented(NotFound, Conflict, BodyTooLarge, UploadIncomplete),
+    responses=documented(NotFound, Conflict, BodyTooLarge, UploadIncomplete, QuotaExceeded),
     openapi_extra={"requestBody": {"required": True, "description": "The file's bytes.", "content": RAW}},
 )
 async def upload_content(

@@ -3,14 +3,14 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import ConfigDict, Field, WithJsonSchema
+from pydantic import ConfigDict, Field, Strict, WithJsonSchema
 from pydantic import Discriminator as By
 
 from service.api.dependencies import Body, Id, Name, OnlyOnce, Paging, Parts, Reference, Who, answered
 from service.api.problems import documented
 from service.domain import views
 from service.domain.modality import Method
-from service.domain.states import JobKind, State
+from service.domain.states import JobKind, Priority, State
 from service.errors import (
     BodyTooLarge,
     Conflict,
@@ -20,9 +20,11 @@ from service.errors import (
     JobNotSucceeded,
     ModelNotReady,
     NotFound,
+    QuotaExceeded,
 )
 from service.usecases import augmenting, generating, jobs, outputs, scoring
 
+Rank = Annotated[Priority, Strict(False), Field(description="Whose units go first, over all projects.")]
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 CONDITION = {
     "description": "A value, null for missing, a set, a range with one end or two, or the shares of some values.",
@@ -63,6 +65,7 @@ class TrainJob(Body):
     dataset_id: Reference
     name: Name | None = Field(None, description="Also of the model; the dataset's name if absent.")
     config: dict[str, Any] = Field(default_factory=dict, description="See /v1/modalities.")
+    priority: Rank = Priority.NORMAL
 
 
 class GenerateJob(Body):
@@ -99,6 +102,7 @@ class GenerateJob(Body):
         default_factory=dict, description="The modality's own: see `generate_options` of /v1/modalities."
     )
     name: Name | None = None
+    priority: Rank = Priority.NORMAL
 
 
 class AugmentJob(Body):
@@ -121,6 +125,7 @@ class AugmentJob(Body):
     format: str | None = Field(None, max_length=32, description="One of the modality's; its first if absent.")
     config: dict[str, Any] = Field(default_factory=dict, description="Of the training, where there is no model.")
     name: Name | None = Field(None, description="Also of the model that is trained.")
+    priority: Rank = Priority.NORMAL
 
 
 class ScoreJob(Body):
@@ -134,6 +139,7 @@ class ScoreJob(Body):
     model_id: Reference
     dataset_id: Reference = Field(description="Of the model's modality: its columns, or pictures of any size.")
     name: Name | None = None
+    priority: Rank = Priority.NORMAL
 
 
 NewJob = Annotated[TrainJob | GenerateJob | AugmentJob | ScoreJob, By("kind")]
@@ -153,16 +159,16 @@ class JobFilter(Paging):
     status_code=201,
     response_model=views.JobView,
     responses=documented(
-        NotFound, DatasetNotReady, ModelNotReady, InvalidCondition, IdempotencyKeyReused, BodyTooLarge
+        NotFound, DatasetNotReady, ModelNotReady, InvalidCondition, IdempotencyKeyReused, BodyTooLarge, QuotaExceeded
     ),
 )
 def create_job(body: NewJob, parts: Parts, once: OnlyOnce) -> Response:
     if isinstance(body, TrainJob):
-        return answered(jobs.train(parts, once, body.dataset_id, body.config, body.name))
+        return answered(jobs.train(parts, once, body.dataset_id, body.config, body.name, body.priority))
     if isinstance(body, AugmentJob):
         return answered(augmenting.augment(parts, once, augmenting.Wish(**body.model_dump(exclude={"kind"}))))
     if isinstance(body, ScoreJob):
-        return answered(scoring.score(parts, once, scoring.Wish(body.model_id, body.dataset_id, body.name)))
+        return answered(scoring.score(parts, once, scoring.Wish(**body.model_dump(exclude={"kind"}))))
     return answered(generating.generate(parts, once, generating.Wish(**body.model_dump(exclude={"kind"}))))
 
 

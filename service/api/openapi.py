@@ -20,6 +20,7 @@ TAGS = [
     {"name": "jobs", "description": "Ingestion, training, generation; their events, curves and outputs."},
     {"name": "models", "description": "Trained generators with their reports."},
     {"name": "modalities", "description": "What can be trained."},
+    {"name": "usage", "description": "What the project has and may have."},
     {"name": "health", "description": "For what watches over the process; without a key."},
 ]
 

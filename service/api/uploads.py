@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 from service.api.dependencies import Body, Id, OnlyOnce, Parts, Who, answered
 from service.api.problems import documented
 from service.domain import views
-from service.errors import BodyTooLarge, Conflict, IdempotencyKeyReused, NotFound, UploadIncomplete
+from service.errors import BodyTooLarge, Conflict, IdempotencyKeyReused, NotFound, QuotaExceeded, UploadIncomplete
 from service.usecases import uploads
 
 router = APIRouter(prefix="/v1/datasets/{id}/uploads", tags=["uploads"])
@@ -25,7 +25,7 @@ class NewUpload(Body):
     summary="Open an upload: a URL for each part",
     status_code=201,
     response_model=views.UploadView,
-    responses=documented(NotFound, Conflict, IdempotencyKeyReused, BodyTooLarge),
+    responses=documented(NotFound, Conflict, IdempotencyKeyReused, BodyTooLarge, QuotaExceeded),
 )
 def create_upload(id: Id, body: NewUpload, parts: Parts, once: OnlyOnce) -> Response:
     return answered(uploads.create(parts, once, id, body.filename, body.size_bytes))

@@ -5,7 +5,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.domain.states import DatasetStatus, JobKind, ModelStatus, State
+from service.domain.states import DatasetStatus, JobKind, ModelStatus, Priority, State
 
 Item = TypeVar("Item")
 AT = "2026-05-04T09:30:00.123456Z"
@@ -141,6 +141,7 @@ class JobView(View):
                 "id": JOB,
                 "kind": "train",
                 "state": "running",
+                "priority": "normal",
                 "name": None,
                 "dataset_id": DATASET,
                 "model_id": MODEL,
@@ -160,6 +161,7 @@ class JobView(View):
     id: str
     kind: JobKind
     state: State
+    priority: Priority
     name: str | None
     dataset_id: str | None
     model_id: str | None = Field(description="The model that the job makes or samples.")
@@ -325,6 +327,29 @@ class ModalityView(View):
     config: dict[str, Any] = Field(description="JSON schema of a train job's `config`.")
     options: dict[str, Any] = Field(description="JSON schema of a dataset's `options`.")
     generate_options: dict[str, Any] = Field(description="JSON schema of a generation's `options`.")
+
+
+class AmountView(View):
+    used: int
+    limit: int | None = Field(description="Null: as much as there is.")
+
+
+class UsageView(View):
+    """What a project has, and what it may have."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "jobs": {"used": 12, "limit": 10_000},
+                "bytes": {"used": 5_368_709_120, "limit": 1_099_511_627_776},
+                "gpu_units": {"used": 2, "limit": None},
+            }
+        }
+    )
+
+    jobs: AmountView = Field(description="That wait or run; above the limit, submissions and uploads are refused.")
+    bytes: AmountView = Field(description="Of uploads, datasets, models and outputs; refused likewise.")
+    gpu_units: AmountView = Field(description="That run in the queue gpu; above the limit, units wait.")
 
 
 class Modalities(View):

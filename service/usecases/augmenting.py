@@ -13,10 +13,10 @@ from service.db.database import Scope
 from service.db.tables import Dataset, Model
 from service.domain.ids import new_id
 from service.domain.modality import Method, ModalitySpec
-from service.domain.states import DatasetStatus, JobKind
+from service.domain.states import DatasetStatus, JobKind, Priority
 from service.domain.views import JobView
 from service.errors import DatasetNotReady
-from service.usecases import jobs
+from service.usecases import jobs, quotas
 from service.usecases.idempotency import Answer, Once, answer
 from service.usecases.invalid import refuse
 from service.usecases.opening import open_job
@@ -38,6 +38,7 @@ class Wish:
     format: str | None
     config: Mapping[str, Any]
     name: str | None
+    priority: Priority = Priority.NORMAL
 
 
 def augment(context: Context, once: Once, wish: Wish) -> Answer:
@@ -48,6 +49,7 @@ def augment(context: Context, once: Once, wish: Wish) -> Answer:
     fit = jobs.fitting(context, once.project_id, wish.dataset_id, wish.config)
 
     def work(session: Session) -> JobView:
+        quotas.admit(session, context.settings, once.project_id)
         scope = Scope(session, once.project_id)
         dataset = scope.get(Dataset, wish.dataset_id, lock=True)
         spec, check_target = _augmentable(dataset)
@@ -82,6 +84,7 @@ def augment(context: Context, once: Once, wish: Wish) -> Answer:
             model_id=model.id,
             total=total,
             first=first,
+            priority=wish.priority,
         )
         return jobs.view(session, job)
 

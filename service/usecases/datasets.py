@@ -21,7 +21,7 @@ from service.domain.schemas import LEVELS_LISTED, LEVELS_SHOWN, shown
 from service.domain.states import ENDED, DatasetStatus, JobKind
 from service.domain.views import DatasetView, ErrorView, Page, moment
 from service.errors import BodyTooLarge, Conflict, InUse, NotFound, Rejected
-from service.usecases import moves
+from service.usecases import moves, quotas
 from service.usecases.idempotency import Answer, Once, answer
 from service.usecases.invalid import from_validation, refuse
 from service.usecases.opening import open_job, ring
@@ -104,13 +104,14 @@ def delete(context: Context, project_id: str, id: str) -> None:
 
 def begin_content(context: Context, project_id: str, id: str, length: int | None) -> str:
     """Before an upload is taken in: where it goes. Raises NotFound, Conflict for a dataset that has its upload,
-    BodyTooLarge, and Rejected for a body that is known to be empty."""
+    BodyTooLarge, QuotaExceeded, and Rejected for a body that is known to be empty."""
     if length is not None and length > context.settings.max_upload_bytes:
         raise BodyTooLarge(f"An upload may have up to {context.settings.max_upload_bytes} bytes.")
     if length == 0:
         raise Rejected("empty_file", "The file is empty.")
     with context.database.read() as session:
         refuse_unless_empty(Scope(session, project_id).get(Dataset, id))
+        quotas.admit_upload(session, context.settings, project_id, length)
     return source_key(project_id, id)
 
 
@@ -140,7 +141,7 @@ def content_arrived(
 def take_in(session: Session, row: Dataset, key: str, filename: str, size: int) -> str:
     """Within a transaction that holds the dataset: it is being read from now on. Returns the ingest job's id."""
     refuse_unless_empty(row)
-    row.source_key, row.filename, row.bytes = key, filename, size
+    row.source_key, row.filename, row.bytes, row.stored_bytes = key, filename, size, size
     return _open_ingest(session, row).id
 
 
@@ -239,7 +240,7 @@ def _read_again(session: Session, row: Dataset) -> Job:
     if row.parts:  # of the reading before: nobody reads them now
         moves.trash(session, f"projects/{row.project_id}/datasets/{row.id}/parts/{row.job_id}-")
     row.rows = row.schema = row.profile = row.error = None
-    row.warnings, row.parts = [], []
+    row.warnings, row.parts, row.stored_bytes = [], [], row.bytes
     return _open_ingest(session, row)
 
 

@@ -1,5 +1,6 @@
 """What the result of a unit does to the dataset or model that the job was making, and what the job's result is."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import update
@@ -36,12 +37,18 @@ def on_success(session: Session, job: Job, unit: Unit, attempt: int, result: Res
     return None
 
 
+def written(files: Iterable[Mapping[str, Any]]) -> int:
+    """How many bytes these files have."""
+    return sum(file["bytes"] for file in files)
+
+
 def _dataset_ready(session: Session, job: Job, attempt: int, result: Result) -> Result:
     session.execute(
         update(Dataset)
         .where(Dataset.id == job.dataset_id)
         .values(
             status=DatasetStatus.READY,
+            stored_bytes=Dataset.bytes + written(result["parts"]),
             **{name: result[name] for name in ("modality", "rows", "schema", "profile", "warnings", "parts")},
         )
     )
@@ -56,6 +63,7 @@ def _model_ready(session: Session, job: Job, attempt: int, result: Result) -> Re
         .where(Model.id == job.model_id)
         .values(
             status=ModelStatus.READY,
+            stored_bytes=written(result["files"]),
             prefix=payloads.model_prefix(job, attempt),
             files=result["files"],
             report=result["report"],

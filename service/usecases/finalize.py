@@ -40,7 +40,10 @@ def finalize(context: Context, job_id: str) -> bool:
         result = {"model_id": job.model_id} | result | written[TOLD[JobKind(job.kind)]]
     with context.database.begin() as session:
         held = moves.hold(session, job_id)
-        return held is not None and moves.move(session, held, State.SUCCEEDED, result=result)
+        if held is None or not moves.move(session, held, State.SUCCEEDED, result=result):
+            return False
+        held.stored_bytes = output["bytes"]
+        return True
 
 
 def manifest_key(job: Job) -> str:

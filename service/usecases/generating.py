@@ -13,10 +13,10 @@ from service.bootstrap import Context
 from service.db.database import Scope
 from service.db.tables import Dataset, Model
 from service.domain.modality import Asked, GenerateOptions, ModalitySpec
-from service.domain.states import DatasetStatus, JobKind
+from service.domain.states import DatasetStatus, JobKind, Priority
 from service.domain.views import JobView
 from service.errors import DatasetNotReady
-from service.usecases import jobs
+from service.usecases import jobs, quotas
 from service.usecases.idempotency import Answer, Once, answer
 from service.usecases.invalid import from_validation, refuse
 from service.usecases.opening import open_job
@@ -35,6 +35,7 @@ class Wish:
     copies: int | None
     name: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
+    priority: Priority = Priority.NORMAL
 
 
 def generate(context: Context, once: Once, wish: Wish) -> Answer:
@@ -43,6 +44,7 @@ def generate(context: Context, once: Once, wish: Wish) -> Answer:
     Without a seed one is drawn, so that two generations differ; the job's spec tells it."""
 
     def work(session: Session) -> JobView:
+        quotas.admit(session, context.settings, once.project_id)
         scope = Scope(session, once.project_id)
         dataset = scope.get(Dataset, wish.given, lock=True) if wish.given is not None else None
         model = scope.get(Model, wish.model_id, lock=True)
@@ -73,6 +75,7 @@ def generate(context: Context, once: Once, wish: Wish) -> Answer:
             name=wish.name,
             dataset_id=wish.given,  # which is thereby in use until the job has ended
             model_id=model.id,
+            priority=wish.priority,
             payloads=jobs.shards(count, spec.shard_samples),
             total=-(-count // spec.shard_samples),
         )

@@ -15,10 +15,10 @@ from service.db.database import Scope, now
 from service.db.tables import Dataset, Job, Model, Unit
 from service.domain.ids import new_id
 from service.domain.modality import ModalitySpec
-from service.domain.states import ENDED, DatasetStatus, JobKind, ModelStatus, State
+from service.domain.states import ENDED, DatasetStatus, JobKind, ModelStatus, Priority, State
 from service.domain.views import ErrorView, JobView, Page, ProgressView, moment, moment_or_none
 from service.errors import Conflict, DatasetNotReady, InvalidRequest, ModelNotReady, NotFound
-from service.usecases import events, moves
+from service.usecases import events, moves, quotas
 from service.usecases.idempotency import Answer, Once, answer
 from service.usecases.invalid import from_validation, refuse
 from service.usecases.opening import open_job, ring
@@ -28,13 +28,21 @@ RANDOM_SEEDS = 2**53  # a seed that we draw survives every JSON parser
 TRAINING_SHARE = 0.8  # of an augmentation that trains first, as its progress counts it
 
 
-def train(context: Context, once: Once, dataset_id: str, config: Mapping[str, Any], name: str | None) -> Answer:
+def train(
+    context: Context,
+    once: Once,
+    dataset_id: str,
+    config: Mapping[str, Any],
+    name: str | None,
+    priority: Priority = Priority.NORMAL,
+) -> Answer:
     """A training, and the model that it will make. Raises NotFound, DatasetNotReady, InvalidRequest for a config that
     the dataset's modality does not take."""
 
     fit = fitting(context, once.project_id, dataset_id, config)
 
     def work(session: Session) -> JobView:
+        quotas.admit(session, context.settings, once.project_id)
         dataset = Scope(session, once.project_id).get(Dataset, dataset_id, lock=True)
         if dataset.status != DatasetStatus.READY or dataset.modality is None:
             raise DatasetNotReady(f"The dataset is {dataset.status}; it can be trained on once it is ready.")
@@ -51,6 +59,7 @@ def train(context: Context, once: Once, dataset_id: str, config: Mapping[str, An
             name=name,
             dataset_id=dataset_id,
             model_id=model_id,
+            priority=priority,
         )
         return view(session, job)
 
@@ -222,6 +231,7 @@ def _one(job: Job, attempt: int, reports: list[dict[str, Any]]) -> JobView:
         id=job.id,
         kind=JobKind(job.kind),
         state=State(job.state),
+        priority=Priority(job.priority),
         name=job.name,
         dataset_id=job.dataset_id,
         model_id=job.model_id,

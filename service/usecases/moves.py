@@ -157,6 +157,7 @@ def _end(session: Session, job: Job, to: State, error: dict[str, Any] | None) ->
 def _spoil(session: Session, job: Job, error: dict[str, Any]) -> list[str]:
     """What the job was making will not be ready. Returns the prefixes of what it wrote, which is of no use now."""
     places = _places(job)
+    job.stored_bytes = 0  # goes by itself; what a retry keeps of it counts again at its end
     if job.kind == JobKind.INGEST and job.dataset_id:
         session.execute(
             update(Dataset)

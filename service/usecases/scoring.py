@@ -10,10 +10,10 @@ from service.bootstrap import Context
 from service.db.database import Scope
 from service.db.tables import Dataset, Model
 from service.domain.modality import ModalitySpec
-from service.domain.states import DatasetStatus, JobKind
+from service.domain.states import DatasetStatus, JobKind, Priority
 from service.domain.views import JobView
 from service.errors import DatasetNotReady
-from service.usecases import jobs
+from service.usecases import jobs, quotas
 from service.usecases.idempotency import Answer, Once, answer
 from service.usecases.invalid import refuse
 from service.usecases.opening import open_job
@@ -29,6 +29,7 @@ class Wish:
     model_id: str
     dataset_id: str
     name: str | None
+    priority: Priority = Priority.NORMAL
 
 
 def score(context: Context, once: Once, wish: Wish) -> Answer:
@@ -38,6 +39,7 @@ def score(context: Context, once: Once, wish: Wish) -> Answer:
     model is calibrated on its own samples: held-out rows beside it would say what privacy promises not to."""
 
     def work(session: Session) -> JobView:
+        quotas.admit(session, context.settings, once.project_id)
         scope = Scope(session, once.project_id)
         dataset = scope.get(Dataset, wish.dataset_id, lock=True)
         model = scope.get(Model, wish.model_id, lock=True)
@@ -58,6 +60,7 @@ def score(context: Context, once: Once, wish: Wish) -> Answer:
             name=wish.name,
             dataset_id=dataset.id,  # which is thereby in use until the job has ended
             model_id=model.id,
+            priority=wish.priority,
         )
         return jobs.view(session, job)
 

@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 from service.bootstrap import Context
 from service.db.database import now
 from service.db.tables import Job, Metric, Unit
-from service.domain.states import ENDED, JobKind, State
+from service.domain.states import ENDED, WITH_OUTPUT, JobKind, State
 from service.settings import Settings
 from service.usecases import events, moves, payloads
-from service.usecases.effects import on_success
+from service.usecases.effects import on_success, written
 from service.usecases.finalize import finalize
 
 BACKOFF_MOST = 300.0  # seconds; a unit whose worker was lost waits 2, 4, 8 ... seconds
@@ -174,15 +174,16 @@ def finish(context: Context, unit_id: str, attempt: int, result: dict[str, Any])
         job = _job_of(session, unit_id)
         if job is None or not _end(session, unit_id, attempt, State.SUCCEEDED, result=result, error=null()):
             return False
+        unit = session.get_one(Unit, unit_id)
         done = session.scalar(
             update(Job)
             .where(Job.id == job.id)
-            .values(units_done=Job.units_done + 1)
+            .values(units_done=Job.units_done + 1, stored_bytes=Job.stored_bytes + _made(unit, result))
             .returning(Job.units_done)
             .execution_options(synchronize_session=False)
         )
         last = done == job.units_total
-        outcome = on_success(session, job, session.get_one(Unit, unit_id), attempt, result)
+        outcome = on_success(session, job, unit, attempt, result)
         if last and outcome is not None:
             moves.move(session, job, State.SUCCEEDED, result=outcome)
         elif not last:
@@ -192,6 +193,11 @@ def finish(context: Context, unit_id: str, attempt: int, result: dict[str, Any])
         with suppress(BotoCoreError, ClientError):  # if this process dies here, or the bucket does, the sweep does it
             finalize(context, job_id)
     return True
+
+
+def _made(unit: Unit, result: Message) -> int:
+    """Bytes of the output; what models and datasets have is theirs."""
+    return written(result.get("files") or [result]) if unit.kind in WITH_OUTPUT else 0
 
 
 def fail(context: Context, unit_id: str, attempt: int, code: str, message: str) -> bool:
