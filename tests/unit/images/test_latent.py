@@ -18,7 +18,7 @@ from service.errors import Rejected
 from workers.modalities import Given, Stop
 from workers.modalities.images import latent as tool
 from workers.modalities.images.codec import Codec
-from workers.modalities.images.directions import fitted, log_odds
+from workers.modalities.images.directions import Directions, fitted, log_odds
 from workers.modalities.images.modality import ImageSampler
 from workers.modalities.images.networks import Architecture, Discriminator, Generator
 from workers.modalities.images.pictures import encoded
@@ -194,3 +194,13 @@ def test_a_projection_stops_when_it_is_told_to_and_says_how_many_can_be_read(
     with pytest.raises(Rejected) as refused:
         made(sampler, tmp_path, 2, given=Given(tmp_path / "given", {}))
     assert refused.value.code == "given_unreadable"
+
+
+def test_directions_are_the_same_bytes_each_time_and_come_back(tmp_path: Path) -> None:
+    fitted = Directions(["red", "round"], torch.eye(64)[:2], [0.5, 0.25])
+    for number in range(8):
+        fitted.save(tmp_path / f"{number}.safetensors")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    back = Directions.load(tmp_path / "0.safetensors")
+    assert (back.names, back.explained) == (fitted.names, fitted.explained)
+    assert torch.equal(back.rows, fitted.rows)

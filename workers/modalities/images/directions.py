@@ -34,14 +34,15 @@ class Directions:
         return self.rows[self.names.index(name)] if name in self.names else None
 
     def save(self, path: Path) -> None:
-        told = {"names": json.dumps(self.names), "explained": json.dumps(self.explained)}
-        save_file({"directions": self.rows.contiguous()}, path, metadata=told)
+        # one entry: safetensors writes several in an order that differs from run to run
+        told = json.dumps({"names": self.names, "explained": self.explained})
+        save_file({"directions": self.rows.contiguous()}, path, metadata={"mintage": told})
 
     @staticmethod
     def load(path: Path) -> "Directions":
         with safe_open(path, "pt") as file:
-            told = file.metadata() or {}
-            return Directions(json.loads(told["names"]), file.get_tensor("directions"), json.loads(told["explained"]))
+            told = json.loads((file.metadata() or {})["mintage"])
+            return Directions(told["names"], file.get_tensor("directions"), told["explained"])
 
 
 def log_odds(logits: Tensor) -> Tensor:
