@@ -148,6 +148,21 @@ def test_sigterm_drains_a_training_in_five_seconds_and_counts_as_no_failure(yard
     assert yard.unit(job_id).failures == 0
 
 
+def test_what_a_stopped_worker_gives_back_goes_on_elsewhere_at_once(yard: Yard) -> None:
+    yard.with_settings(sweep_seconds=2.0, checkpoint_seconds=60.0)  # as they are by default
+    workers = [yard.worker(slots=1), yard.worker(slots=1)]
+    short, long = yard.train(steps=100, pause=0.02), yard.train(steps=1_000, pause=0.02)
+    yard.until(lambda: all(worker.children() for worker in workers))
+    yard.wait(short)
+    yard.until(lambda: trains(yard, long, 10) and any(not worker.children() for worker in workers))
+    [busy] = [worker for worker in workers if worker.children()]
+    busy.process.send_signal(signal.SIGTERM)
+    assert yard.until(lambda: yard.unit(long).attempt == 2, 10.0) < 5.0
+    busy.process.wait(10)
+    yard.until(lambda: any("Training goes on from step" in message for message in yard.messages(long)))
+    assert yard.unit(long).failures == 0
+
+
 def test_a_drain_during_the_export_loses_no_step(yard: Yard) -> None:
     yard.with_settings(checkpoint_seconds=60.0)
     worker = yard.worker()
