@@ -30,8 +30,7 @@ def trainer(room: int, seed: int) -> Trainer:
     overfit.seen = overfit.seen.double()
     judge = lambda network, warm: float(next(network.parameters()).abs().sum())  # noqa: E731
     return Trainer(
-        generator, critic, drawn, TEAM, seed=seed, augment=Shift(noise), overfit=overfit, judge=judge,
-        collapsed=lambda network: False,
+        generator, critic, drawn, TEAM, seed=seed, augment=Shift(noise), overfit=overfit, judge=judge
     )  # fmt: skip
 
 
