@@ -42,7 +42,7 @@ def claim_next(context: Context, queues: Sequence[str], worker_id: str, least: i
     under a limit. The first look is without a lock."""
     for _ in range(TRIES):
         with context.database.read() as session:
-            if session.scalar(_waits(queues, least).limit(1)) is None:
+            if not any(session.scalar(_waits(queue, least).limit(1)) for queue in queues):
                 return None
         with context.database.begin() as session:
             if session.get_bind().dialect.name == "postgresql":
@@ -58,14 +58,14 @@ def waiting(session: Session, settings: Settings, queue: str) -> int:
     """How many units of the queue could be taken now, were there enough slots; at most `shards_in_flight`."""
     if pick(session, settings, [queue]) is None:
         return 0
-    some = _waits([queue], LOWEST).limit(settings.shards_in_flight).subquery()
+    some = _waits(queue, LOWEST).limit(settings.shards_in_flight).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0
 
 
-def _waits(queues: Sequence[str], least: int) -> Select[Any]:
-    """All that wait and may begin, whether or not a limit holds them."""
-    here = Unit.queue.in_(queues), Unit.rank.between(least, URGENT)
-    return select(Unit.id).where(literal_column(WAITING), *here, Unit.available_at <= now())
+def _waits(queue: str, least: int) -> Select[Any]:
+    """All that wait and may begin, whether or not a limit holds them; in an order that only the index has."""
+    here = Unit.queue == queue, Unit.rank >= least, Unit.available_at <= now()
+    return select(Unit.id).where(literal_column(WAITING), *here).order_by(Unit.rank.desc())
 
 
 def pick(session: Session, settings: Settings, queues: Sequence[str], least: int = LOWEST) -> str | None:

@@ -266,6 +266,24 @@ def test_a_killed_worker_and_a_killed_api_are_started_again(mint: Mint, model: s
     assert mint.json("generate", model, "--count", "10", "--out", "after")["state"] == "succeeded"
 
 
+def test_a_killed_workers_training_runs_again_within_half_a_minute(mint: Mint, model: str) -> None:
+    with Mintage(data_dir=mint.data) as client:
+        job = client.train(next(client.datasets.list()), steps=1_000_000)
+
+        def step() -> int:
+            return job.refresh().progress.step or 0
+
+        eventually(lambda: step() >= 500, 60, "it trains")
+        os.kill(mint.processes()["worker-1"]["pid"], signal.SIGKILL)
+        start = time.monotonic()
+        eventually(lambda: job.refresh().attempt == 2, 60, "it is taken again")
+        taken = time.monotonic() - start
+        eventually(lambda: 0 < step() < 500, 60, "it trains again, from the start as there is no checkpoint yet")
+        job.cancel()
+        eventually(lambda: job.refresh().state == "cancelled", 30, "it is cancelled")
+    assert taken < 30.0
+
+
 def test_kill_nine_of_the_stack_leaves_no_process_and_the_next_up_finds_all_data(mint: Mint, model: str) -> None:
     family = mint.family()
     os.kill(family[0].pid, signal.SIGKILL)
