@@ -4,12 +4,12 @@ The caller holds the job's row (`hold`): jobs are locked before units, everywher
 
 from typing import Any
 
-from sqlalchemy import case, delete, func, null, select, update
+from sqlalchemy import case, delete, func, literal_column, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.db.database import now
-from service.db.tables import Dataset, Job, Model, Trash, Unit
+from service.db.tables import RUNNING, Dataset, Job, Model, Trash, Unit
 from service.domain.machine import JOB_MOVES, UNIT_MOVES, sources
 from service.domain.states import ENDED, WITH_OUTPUT, DatasetStatus, JobKind, ModelStatus, State
 from service.usecases import events
@@ -118,7 +118,7 @@ def cancel_if_idle(session: Session, job: Job) -> bool:
 
 def running(session: Session, job_id: str) -> int:
     """How many units of the job are with a worker."""
-    query = select(func.count()).where(Unit.job_id == job_id, Unit.state == State.RUNNING)
+    query = select(func.count()).where(Unit.job_id == job_id, literal_column(RUNNING))
     return session.scalar(query) or 0
 
 

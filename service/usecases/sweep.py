@@ -82,7 +82,7 @@ def take_back(context: Context) -> None:
 def end_jobs(context: Context) -> None:
     """Cancelled jobs of which nothing runs, and jobs with an output that is all there."""
     with context.database.read() as session:
-        runs = exists().where(Unit.job_id == Job.id, Unit.state == State.RUNNING)
+        runs = exists().where(Unit.job_id == Job.id, literal_column(RUNNING))
         asked = session.scalars(select(Job.id).where(literal_column(CANCELLING), ~runs).limit(AT_ONCE)).all()
         whole = session.scalars(
             select(Job.id)
