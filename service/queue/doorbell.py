@@ -71,6 +71,7 @@ class Doorbell:
         """How many doorbells of `queue` nobody has taken; None if the broker does not say."""
         try:
             with self.app.pool.acquire(block=True) as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)  # no request waits for long
                 size: int = connection.default_channel._size(queue)
         except Exception:  # noqa: BLE001  # whatever the transport raises, it means that we do not know
             return None
