@@ -77,12 +77,14 @@ class Mintage:
         copies: int | None = None,
         options: dict[str, Any] | None = None,
         priority: str | None = None,
+        retention_seconds: int | None = None,
     ) -> Job:
         """Start to generate `count` samples; `model` may be a finished training job. A seed repeats a result.
 
         A condition is a value, {"in": [...]}, {"min": ..., "max": ...}, or {a value: its share, ...}. `given` are rows
         whose empty cells are made, `copies` times each: a dataset, or the path of a file, which is uploaded first; of
-        pictures, those that are projected. `options` are the modality's own, such as {"truncation": 0.7}."""
+        pictures, those that are projected. `options` are the modality's own, such as {"truncation": 0.7}. The output
+        is deleted `retention_seconds` after it is there, if that is given."""
         if isinstance(given, Path):
             given = self.datasets.upload(given)
         model_id = model if isinstance(model, str) else model.model_id if isinstance(model, Job) else model.id
@@ -98,6 +100,7 @@ class Mintage:
             "copies": copies,
             "options": options or None,
             "priority": priority,
+            "retention_seconds": retention_seconds,
         }
         return self.jobs.create(body)
 
@@ -177,12 +180,14 @@ class Datasets:
         options: dict[str, Any] | None = None,
         wait: bool = True,
         progress: bool = False,
+        retention_seconds: int | None = None,
     ) -> Dataset:
         """Upload a file and, unless told otherwise, wait until it is read. Large files go straight to the bucket, in
-        parts at a time. Raises JobFailed with the reason when the file is rejected."""
+        parts at a time. Raises JobFailed with the reason when the file is rejected. The dataset is deleted
+        `retention_seconds` after its making, if that is given."""
         from mintage.upload import upload
 
-        dataset = upload(self._client, Path(path), name, modality, options, progress=progress)
+        dataset = upload(self._client, Path(path), name, modality, options, retention_seconds, progress=progress)
         return self.wait(dataset.id) if wait else dataset
 
     def list(self, limit: int | None = None) -> Iterator[Dataset]:
@@ -232,6 +237,14 @@ class Jobs:
 
     def cancel(self, job: str | Job) -> Job:
         return Job.of(self._client.transport.post(f"/v1/jobs/{_id(job)}/cancel"), self._client)
+
+    def retry(self, job: str | Job) -> Job:
+        """Have a failed job go on from where it was. Raises ApiError with code not_retryable."""
+        return Job.of(self._client.transport.post(f"/v1/jobs/{_id(job)}/retry"), self._client)
+
+    def delete(self, job: str | Job) -> None:
+        """Delete a job that has ended, and its output; a model that it made stays."""
+        self._client.transport.delete(f"/v1/jobs/{_id(job)}")
 
     def events(self, job: str | Job) -> Iterator[Event]:
         path = f"/v1/jobs/{_id(job)}/events"

@@ -34,6 +34,21 @@ class Problem(Value):
 
 
 @dataclass(frozen=True)
+class StoppedEarly(Value):
+    """Why a training ended before its last step (`time_limit` or `diverged`), with the best that it had by then."""
+
+    reason: str = ""
+    step: int = 0
+    steps: int = 0
+    message: str = ""
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> StoppedEarly | None:
+        found = item.get("stopped_early")
+        return cls.read(found) if found else None
+
+
+@dataclass(frozen=True)
 class Progress(Value):
     fraction: float = 0.0
     step: int | None = None
@@ -132,6 +147,7 @@ class Dataset(Value):
     error: Problem | None = None
     job_id: str | None = None
     created_at: str = ""
+    expires_at: str | None = None
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -151,11 +167,12 @@ class Model(Value):
     schema: dict[str, Any] | None = None
     config: dict[str, Any] = field(default_factory=dict)
     created_at: str = ""
+    stopped_early: StoppedEarly | None = None
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, item: dict[str, Any]) -> Model:
-        return cls.read(item, raw=item)
+        return cls.read(item, stopped_early=StoppedEarly.of(item), raw=item)
 
 
 @dataclass(frozen=True)
@@ -176,6 +193,9 @@ class Job(Value):
     created_at: str = ""
     started_at: str | None = None
     finished_at: str | None = None
+    stopped_early: StoppedEarly | None = None
+    retry_until: str | None = None
+    expires_at: str | None = None
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     client: Mintage | None = field(default=None, repr=False, compare=False)
 
@@ -187,6 +207,7 @@ class Job(Value):
             progress=Progress.read(item.get("progress") or {}),
             error=Problem.read(item["error"]) if item.get("error") else None,
             result=result,
+            stopped_early=StoppedEarly.of(item),
             model_id=item.get("model_id") or result.get("model_id"),
             raw=item,
             client=client,
@@ -214,6 +235,15 @@ class Job(Value):
     def cancel(self) -> Job:
         """Ask the job to stop, which takes a worker a second or two; what has ended stays as it is."""
         return self._client.jobs.cancel(self.id)
+
+    def retry(self) -> Job:
+        """Have a failed job go on: a training from its checkpoint, other work with what is missing; until
+        `retry_until`. Raises ApiError with code not_retryable."""
+        return self._client.jobs.retry(self.id)
+
+    def delete(self) -> None:
+        """Delete the job, which must have ended, and its output; a model that it made stays."""
+        self._client.jobs.delete(self.id)
 
     def events(self) -> Iterator[Event]:
         """What has happened to the job so far, oldest first."""

@@ -35,6 +35,7 @@ def upload(
     name: str | None,
     modality: str | None,
     options: dict[str, Any] | None,
+    retention_seconds: int | None = None,
     progress: bool = False,
     in_parts_from: int = IN_PARTS_FROM,
 ) -> Dataset:
@@ -42,6 +43,7 @@ def upload(
     if not path.is_file():
         raise MintageError(f"There is no file {path}." if not path.exists() else f"{path} is no file.")
     size = path.stat().st_size
+    wanted = _body(name or path.stem, modality, options, retention_seconds)
     with Progress(console=Console(stderr=True), transient=True, disable=not progress) as live:
         task = live.add_task("uploading", total=size)
 
@@ -49,13 +51,16 @@ def upload(
             live.advance(task, n)
 
         if size >= in_parts_from:
-            return _in_parts(client, path, _body(name or path.stem, modality, options), count)
-        made = Dataset.of(client.transport.post("/v1/datasets", _body(name or path.stem, modality, options)))
+            return _in_parts(client, path, wanted, count)
+        made = Dataset.of(client.transport.post("/v1/datasets", wanted))
         return _whole(client, made, path, size, count)
 
 
-def _body(name: str, modality: str | None, options: dict[str, Any] | None) -> dict[str, Any]:
-    return {"name": name} | ({"modality": modality} if modality else {}) | ({"options": options} if options else {})
+def _body(
+    name: str, modality: str | None, options: dict[str, Any] | None, retention_seconds: int | None
+) -> dict[str, Any]:
+    asked = {"modality": modality, "options": options, "retention_seconds": retention_seconds}
+    return {"name": name} | {field: value for field, value in asked.items() if value}
 
 
 def _whole(client: "Mintage", made: Dataset, path: Path, size: int, count: Count) -> Dataset:

@@ -1,13 +1,17 @@
-"""python -m service.admin: projects, keys and quotas, for whoever runs the server. A key is printed once."""
+"""python -m service.admin: projects, keys, quotas, and what nobody owns in the bucket, for whoever runs the server.
+
+A key is printed once."""
 
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from service.bootstrap import Context, bootstrap
 from service.errors import MintageError
-from service.usecases import keys, quotas
+from service.usecases import keys, orphans, quotas
 
 QUOTAS = {"jobs": "that wait or run", "bytes": "that are kept", "gpu_units": "that run at one time"}
 TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -59,6 +63,15 @@ def _usage(context: Context, project_id: str) -> str:
     )
 
 
+def list_orphans(context: Context, asked: argparse.Namespace) -> Iterator[str]:
+    """A line for each object, as they are found; the last one counts them."""
+    count, total = 0, 0
+    for found in orphans.find(context, asked.older, delete=asked.delete):
+        count, total = count + 1, total + found.bytes
+        yield f"{datetime.fromtimestamp(found.written, UTC):{TIME}}  {found.bytes:>12}  {found.key}"
+    yield f"{count} objects, {total} bytes{', deleted' if asked.delete and count else ''}."
+
+
 def _with_id(context: Context, key: str) -> str:
     """The id to revoke it by, then the key itself."""
     return f"{keys.authenticate(context, key).key_id}\n{key}"
@@ -86,13 +99,24 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser(
         "ensure-key", help="have MINTAGE_BOOTSTRAP_KEY(_FILE) open the project 'default'; safe to run again"
     )
+    lost = verbs.add_parser("orphans", help="objects in the bucket that belong to nothing the database knows")
+    lost.add_argument("--delete", action="store_true", help="delete them as well")
+    lost.add_argument(
+        "--older",
+        type=float,
+        metavar="SECONDS",
+        default=orphans.GRACE_SECONDS,
+        help="only what was written so long ago",
+    )
     return whole
 
 
 def main() -> None:
     asked = parser().parse_args()
     try:
-        sys.stdout.write(f"{run(bootstrap(), asked)}\n")
+        context = bootstrap()
+        for line in list_orphans(context, asked) if asked.verb == "orphans" else [run(context, asked)]:
+            sys.stdout.write(f"{line}\n")
     except (MintageError, ValueError) as error:
         sys.exit(f"service.admin: {error}")
 

@@ -58,6 +58,8 @@ class Attempt:
         end = self._watch()
         self._log(end)
         self._settle(end)
+        if end["type"] == "cancelled" and claimed.kind is not JobKind.PREVIEW:
+            return False  # what it holds of the device's memory goes with it; a preview is given up too often for that
         return end["type"] in LAST_WORDS and end.get("code") != "internal_error" and self.child.alive()
 
     def _watch(self) -> Message:

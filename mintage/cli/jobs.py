@@ -1,4 +1,4 @@
-"""`mintage train`, `generate`, `augment`, `score`, `usage`, `jobs`: start work, watch it, cancel it, fetch it."""
+"""`mintage train`, `generate`, `augment`, `score`, `usage`, `jobs`: start work, watch it, end it, fetch it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ from mintage.cli.reports import gained, headline, scored
 from mintage.client import Mintage
 from mintage.results import Amount, Job
 
-app = group("jobs", "Work in the queue: look at it, watch it, cancel it.")
+app = group("jobs", "Work in the queue: look at it, watch it, cancel it, retry it.")
 Id = Annotated[str, typer.Argument(metavar="JOB", help="Its id: job_...")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as the job is in the queue.")]
 Name = Annotated[str | None, typer.Option(help="A name for people.")]
@@ -81,6 +81,8 @@ def train(
             put_json(job.raw)
             return
         out().print(f"Model [bold]{job.model_id}[/bold] is ready.\n")
+        if job.stopped_early:
+            out().print(f"[yellow]{escape(job.stopped_early.message)}[/yellow]\n")
         out().print(headline(client.models.report(job.model_id or "")))
         say(f"\nNext: [bold]mintage generate {job.model_id} --count 10000 --out synthetic[/bold]")
 
@@ -269,6 +271,26 @@ def cancel(ctx: typer.Context, job: Id, json: Json = False, data_dir: DataDir = 
         found = client.jobs.cancel(job)
     done = found.state if found.ended else "being cancelled"
     put(ctx, found.raw, f"{found.id} is {done}.")
+
+
+@app.command()
+def retry(ctx: typer.Context, job: Id, no_wait: NoWait = False, json: Json = False, data_dir: DataDir = None) -> None:
+    """Have a failed job go on from where it was."""
+    with connect(ctx) as client:
+        found = client.jobs.retry(job)
+        if no_wait:
+            put(ctx, found.raw, _queued(found))
+            return
+        found = finished(ctx, found)
+    put(ctx, found.raw, f"{found.id} has succeeded. {_result(found)}".rstrip())
+
+
+@app.command()
+def delete(ctx: typer.Context, job: Id, json: Json = False, data_dir: DataDir = None) -> None:
+    """Delete a job that has ended, and its output; a model that it made stays."""
+    with connect(ctx) as client:
+        client.jobs.delete(job)
+    put(ctx, {"id": job, "deleted": True}, f"{escape(job)} is deleted.")
 
 
 @app.command()

@@ -30,6 +30,12 @@ class NewDataset(Body):
     name: Name
     modality: str | None = Field(None, description="Found by looking at the upload, if absent.", max_length=32)
     options: dict[str, Any] = Field(default_factory=dict, description="How to read the upload; see /v1/modalities.")
+    retention_seconds: int | None = Field(
+        None,
+        ge=60,
+        le=100 * 366 * 86_400,
+        description="How long after its making it is deleted, once no job reads it; the server's if absent.",
+    )
 
 
 class ColumnOverride(Body):
@@ -61,7 +67,7 @@ class DatasetChange(Body):
     responses=documented(IdempotencyKeyReused, BodyTooLarge),
 )
 def create_dataset(body: NewDataset, parts: Parts, once: OnlyOnce) -> Response:
-    return answered(datasets.create(parts, once, body.name, body.modality, body.options))
+    return answered(datasets.create(parts, once, body.name, body.modality, body.options, body.retention_seconds))
 
 
 @router.get("", operation_id="list_datasets", summary="List datasets, newest first", responses=documented())

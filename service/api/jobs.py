@@ -1,4 +1,4 @@
-"""/v1/jobs: submitted, looked at, listed, cancelled; the output of those that make files."""
+"""/v1/jobs: submitted, looked at, listed, cancelled, retried, deleted; the output of those that make files."""
 
 from typing import Annotated, Any, Literal
 
@@ -20,9 +20,10 @@ from service.errors import (
     JobNotSucceeded,
     ModelNotReady,
     NotFound,
+    NotRetryable,
     QuotaExceeded,
 )
-from service.usecases import augmenting, generating, jobs, outputs, scoring
+from service.usecases import augmenting, ended, generating, jobs, outputs, scoring
 
 Rank = Annotated[Priority, Strict(False), Field(description="Whose units go first, over all projects.")]
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -51,6 +52,14 @@ CONDITION = {
         {"type": "object", "additionalProperties": {"type": "number"}, "description": "Shares, for short."},
     ],
 }
+Retention = Annotated[
+    int | None,
+    Field(
+        ge=60,
+        le=100 * 366 * 86_400,
+        description="How long the output is kept once it is there; the server's if absent.",
+    ),
+]
 Condition = Annotated[Any, WithJsonSchema(CONDITION)]  # each modality reads them by what it knows of the column
 
 
@@ -101,6 +110,7 @@ class GenerateJob(Body):
     options: dict[str, Any] = Field(
         default_factory=dict, description="The modality's own: see `generate_options` of /v1/modalities."
     )
+    retention_seconds: Retention = None
     name: Name | None = None
     priority: Rank = Priority.NORMAL
 
@@ -124,6 +134,7 @@ class AugmentJob(Body):
     seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same rows; drawn if absent.")
     format: str | None = Field(None, max_length=32, description="One of the modality's; its first if absent.")
     config: dict[str, Any] = Field(default_factory=dict, description="Of the training, where there is no model.")
+    retention_seconds: Retention = None
     name: Name | None = Field(None, description="Also of the model that is trained.")
     priority: Rank = Priority.NORMAL
 
@@ -138,6 +149,7 @@ class ScoreJob(Body):
     kind: Literal["score"]
     model_id: Reference
     dataset_id: Reference = Field(description="Of the model's modality: its columns, or pictures of any size.")
+    retention_seconds: Retention = None
     name: Name | None = None
     priority: Rank = Priority.NORMAL
 
@@ -192,6 +204,31 @@ def get_job(id: Id, parts: Parts, who: Who) -> views.JobView:
 )
 def cancel_job(id: Id, parts: Parts, who: Who) -> views.JobView:
     return jobs.cancel(parts, who.project_id, id)
+
+
+@router.post(
+    "/{id}/retry",
+    operation_id="retry_job",
+    summary="Have a failed job go on",
+    description="A training goes on from its checkpoint, other work with what is missing; until `retry_until`.",
+    status_code=202,
+    response_model=views.JobView,
+    responses=documented(NotFound, NotRetryable, IdempotencyKeyReused, QuotaExceeded),
+)
+def retry_job(id: Id, parts: Parts, once: OnlyOnce) -> Response:
+    return answered(ended.retry(parts, once, id))
+
+
+@router.delete(
+    "/{id}",
+    operation_id="delete_job",
+    summary="Delete a job that has ended, and its output",
+    description="A model that it made stays. Cancel a job first that has not ended.",
+    status_code=204,
+    responses=documented(NotFound, Conflict),
+)
+def delete_job(id: Id, parts: Parts, who: Who) -> None:
+    ended.delete(parts, who.project_id, id)
 
 
 @router.get(

@@ -39,6 +39,17 @@ class ErrorView(View):
     message: str = Field(description="A sentence; for people.", examples=["The file has no rows."])
 
 
+class StoppedEarlyView(View):
+    """Why a training ended before its last step, with the best that it had by then."""
+
+    reason: Literal["time_limit", "diverged"] | str = Field(
+        description="`time_limit`: it had no more time; `diverged`: what came after could not be saved."
+    )
+    step: int = Field(description="At which it stopped.", examples=[400])
+    steps: int = Field(description="That it was to take.", examples=[1000])
+    message: str = Field(description="A sentence; for people.")
+
+
 class DatasetView(View):
     """A dataset: an upload that was read, checked and split into parts; it does not change once ready."""
 
@@ -65,6 +76,7 @@ class DatasetView(View):
                 "error": None,
                 "job_id": JOB,
                 "created_at": AT,
+                "expires_at": None,
             }
         }
     )
@@ -83,6 +95,7 @@ class DatasetView(View):
     error: ErrorView | None = Field(description="Why the upload was rejected.")
     job_id: str | None = Field(description="The ingest job that reads it.")
     created_at: datetime
+    expires_at: datetime | None = Field(None, description="When it is deleted, or as soon as no job reads it any more.")
 
 
 class PartView(View):
@@ -133,7 +146,7 @@ class ProgressView(View):
 
 
 class JobView(View):
-    """A job: `queued`, `running`, then `succeeded`, `failed` or `cancelled`."""
+    """A job: `queued`, `running`, then `succeeded`, `failed` or `cancelled`; a failed one may be retried."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -154,6 +167,9 @@ class JobView(View):
                 "started_at": AT,
                 "finished_at": None,
                 "cancel_requested_at": None,
+                "stopped_early": None,
+                "retry_until": None,
+                "expires_at": None,
             }
         }
     )
@@ -178,6 +194,9 @@ class JobView(View):
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
+    stopped_early: StoppedEarlyView | None = Field(None, description="Of a training that succeeded all the same.")
+    retry_until: datetime | None = Field(None, description="Of a failed job: until when it can be retried.")
+    expires_at: datetime | None = Field(None, description="When its output is deleted; null: never, or not known yet.")
 
 
 class EventView(View):
@@ -194,7 +213,7 @@ class EventPage(View):
 
     data: list[EventView]
     next_cursor: str | None = Field(description="Send it as `after` to get the next page; null on the last.")
-    ended: bool = Field(description="Whether no further event can come.")
+    ended: bool = Field(description="Whether no further event can come, unless a failed job is retried.")
 
 
 class MetricPoint(View):
@@ -295,6 +314,7 @@ class ModelView(View):
                 "schema": {"modality": "table", "columns": [{"name": "age", "type": "integer", "nullable": False}]},
                 "config": {"preset": "draft", "steps": None, "seed": 0},
                 "created_at": AT,
+                "stopped_early": None,
                 "files": [{"name": "generator.safetensors", "bytes": 1_200_000, "sha256": "9f86d0818...", "url": None}],
             }
         }
@@ -309,6 +329,7 @@ class ModelView(View):
     schema_: dict[str, Any] = Field(alias="schema")
     config: dict[str, Any]
     created_at: datetime
+    stopped_early: StoppedEarlyView | None = Field(None, description="Null where all steps were trained.")
     files: list[ModelFile]
 
 

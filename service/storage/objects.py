@@ -24,6 +24,7 @@ Checksums = Literal["when_required", "when_supported"]
 CHUNK = 2**20
 PART = 16 * CHUNK  # of a streamed upload; S3 takes 10,000 parts, so up to 156 GiB
 TRANSFER = TransferConfig(multipart_threshold=32 * CHUNK, multipart_chunksize=32 * CHUNK, max_concurrency=4)
+LISTED = 1_000  # objects on a page of a list
 ABSENT = {"404", "NoSuchKey", "NotFound"}
 
 
@@ -168,20 +169,41 @@ class ObjectStore:
             raise self._missing(error, key) from error
 
     def keys(self, prefix: str) -> Iterator[str]:
-        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+        for page in self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=prefix, PaginationConfig={"PageSize": LISTED}
+        ):
             for item in page.get("Contents", []):
                 yield item["Key"]
+
+    def pages(self, prefix: str) -> Iterator[list[tuple[str, int, float]]]:
+        """(key, bytes, seconds since 1970 of its writing) of every object below `prefix`, a page at a time."""
+        pages = self.client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, PaginationConfig={"PageSize": LISTED}):
+            yield [(item["Key"], item["Size"], item["LastModified"].timestamp()) for item in page.get("Contents", [])]
+
+    def multipart_uploads(self, prefix: str) -> Iterator[tuple[str, str, float]]:
+        """(key, upload id, seconds since 1970 of its beginning) of every multipart upload below `prefix` that was
+        neither completed nor aborted."""
+        pages = self.client.get_paginator("list_multipart_uploads")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+            for upload in page.get("Uploads", []):
+                if upload["Key"].startswith(prefix):
+                    yield upload["Key"], upload["UploadId"], upload["Initiated"].timestamp()
 
     def delete(self, prefix: str) -> int:
         """Delete every object whose key begins with `prefix`; returns how many."""
         if prefix.count("/") < 2:
             raise ValueError(f"{prefix!r} is too short a prefix to delete by")
-        doomed = list(self.keys(prefix))
-        for (
-            key
-        ) in doomed:  # one by one: not every S3-compatible server has batch deletes, and this runs in the background
+        deleted = 0
+        for key in self.keys(prefix):  # a page at a time: however many there are, memory does not grow
+            # one by one: not every S3-compatible server has batch deletes, and this runs in the background
             self.client.delete_object(Bucket=self.bucket, Key=key)
-        return len(doomed)
+            deleted += 1
+        return deleted
+
+    def delete_one(self, key: str) -> None:
+        """Delete the object of this key alone; one that is not there is no error."""
+        self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def sign_get(self, key: str, seconds: int, filename: str | None = None) -> str:
         """A URL from which anyone may download the object for so long; `filename` must be one of our own making."""

@@ -39,6 +39,7 @@ class Wish:
     config: Mapping[str, Any]
     name: str | None
     priority: Priority = Priority.NORMAL
+    retention_seconds: int | None = None  # of the output
 
 
 def augment(context: Context, once: Once, wish: Wish) -> Answer:
@@ -80,6 +81,7 @@ def augment(context: Context, once: Once, wish: Wish) -> Answer:
             resolved,
             id=id,
             name=wish.name,
+            retention_seconds=wish.retention_seconds or context.settings.retention_seconds,
             dataset_id=dataset.id,
             model_id=model.id,
             total=total,

@@ -19,7 +19,7 @@ from service.domain.ids import new_id
 from service.domain.modality import ModalitySpec
 from service.domain.schemas import LEVELS_LISTED, LEVELS_SHOWN, shown
 from service.domain.states import ENDED, DatasetStatus, JobKind
-from service.domain.views import DatasetView, ErrorView, Page, moment
+from service.domain.views import DatasetView, ErrorView, Page, moment, moment_or_none
 from service.errors import BodyTooLarge, Conflict, InUse, NotFound, Rejected
 from service.usecases import moves, quotas
 from service.usecases.idempotency import Answer, Once, answer
@@ -29,15 +29,26 @@ from service.usecases.opening import open_job, ring
 LONGEST_NAME = 200
 
 
-def create(context: Context, once: Once, name: str, modality: str | None, options: Mapping[str, Any]) -> Answer:
-    """An empty dataset. Raises InvalidRequest for an unknown modality or options that it does not take."""
+def create(
+    context: Context,
+    once: Once,
+    name: str,
+    modality: str | None,
+    options: Mapping[str, Any],
+    retention_seconds: int | None = None,
+) -> Answer:
+    """An empty dataset, kept for so long from now. Raises InvalidRequest for an unknown modality or options that it
+    does not take."""
     resolved = resolve_options(modality, options)
+    kept = retention_seconds or context.settings.dataset_retention_seconds
 
     def work(session: Session) -> DatasetView:
+        at = session.scalar(select(now())) or 0.0
         row = Dataset(
             id=new_id("ds"),
             project_id=once.project_id,
-            created_at=session.scalar(select(now())),
+            created_at=at,
+            expires_at=at + kept if kept else None,
             name=name,
             status=DatasetStatus.EMPTY,
             modality=modality,
@@ -95,7 +106,7 @@ def delete(context: Context, project_id: str, id: str) -> None:
         row = scope.get(Dataset, id, lock=True)
         _refuse_if_used(scope, row)
         uploads = list(session.scalars(select(Upload).where(Upload.dataset_id == id, Upload.completed_at.is_(None))))
-        moves.trash(session, f"projects/{project_id}/datasets/{id}/")
+        moves.trash(session, f"projects/{project_id}/datasets/{id}/", 0.0, again=True)
         session.delete(row)
     for upload in uploads:
         with suppress(BotoCoreError, ClientError):  # the bucket's own rule clears what was begun and left
@@ -191,6 +202,7 @@ def view(row: Dataset, levels: int = LEVELS_SHOWN) -> DatasetView:
         error=ErrorView(**row.error) if row.error else None,
         job_id=row.job_id,
         created_at=moment(row.created_at),
+        expires_at=moment_or_none(row.expires_at),
     )
 
 

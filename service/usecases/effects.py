@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import null, update
 from sqlalchemy.orm import Session
 
 from service.db.tables import Dataset, Job, Model, Unit
@@ -58,6 +58,9 @@ def _dataset_ready(session: Session, job: Job, attempt: int, result: Result) -> 
 
 
 def _model_ready(session: Session, job: Job, attempt: int, result: Result) -> Result:
+    stopped = result.get("stopped_early") or null()
+    told = update(Job).where(Job.id == job.id).values(stopped_early=stopped)
+    session.execute(told.execution_options(synchronize_session=False))
     session.execute(
         update(Model)
         .where(Model.id == job.model_id)
@@ -67,6 +70,7 @@ def _model_ready(session: Session, job: Job, attempt: int, result: Result) -> Re
             prefix=payloads.model_prefix(job, attempt),
             files=result["files"],
             report=result["report"],
+            stopped_early=stopped,
         )
     )
     for lost in range(1, attempt):

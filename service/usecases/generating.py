@@ -36,6 +36,7 @@ class Wish:
     name: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
     priority: Priority = Priority.NORMAL
+    retention_seconds: int | None = None  # of the output
 
 
 def generate(context: Context, once: Once, wish: Wish) -> Answer:
@@ -73,6 +74,7 @@ def generate(context: Context, once: Once, wish: Wish) -> Answer:
             JobKind.GENERATE,
             resolved,
             name=wish.name,
+            retention_seconds=wish.retention_seconds or context.settings.retention_seconds,
             dataset_id=wish.given,  # which is thereby in use until the job has ended
             model_id=model.id,
             priority=wish.priority,

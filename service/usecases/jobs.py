@@ -16,7 +16,7 @@ from service.db.tables import Dataset, Job, Model, Unit
 from service.domain.ids import new_id
 from service.domain.modality import ModalitySpec
 from service.domain.states import ENDED, DatasetStatus, JobKind, ModelStatus, Priority, State
-from service.domain.views import ErrorView, JobView, Page, ProgressView, moment, moment_or_none
+from service.domain.views import ErrorView, JobView, Page, ProgressView, StoppedEarlyView, moment, moment_or_none
 from service.errors import Conflict, DatasetNotReady, InvalidRequest, ModelNotReady, NotFound
 from service.usecases import events, moves, quotas
 from service.usecases.idempotency import Answer, Once, answer
@@ -244,6 +244,9 @@ def _one(job: Job, attempt: int, reports: list[dict[str, Any]]) -> JobView:
         started_at=moment_or_none(job.started_at),
         finished_at=moment_or_none(job.finished_at),
         cancel_requested_at=moment_or_none(job.cancel_requested_at),
+        stopped_early=StoppedEarlyView(**job.stopped_early) if job.stopped_early else None,
+        retry_until=moment_or_none(job.retry_until),
+        expires_at=moment_or_none(job.expires_at),
     )
 
 

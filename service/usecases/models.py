@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from sqlalchemy import delete as delete_rows
+
 from service.bootstrap import Context
 from service.db.database import Scope
 from service.db.tables import Job, Model
 from service.domain.schemas import LEVELS_LISTED, LEVELS_SHOWN, shown
-from service.domain.states import ENDED, ModelStatus
-from service.domain.views import ModelFile, ModelView, Page, moment
+from service.domain.states import ENDED, JobKind, ModelStatus
+from service.domain.views import ModelFile, ModelView, Page, StoppedEarlyView, moment
 from service.errors import InUse, ModelNotReady
 from service.storage.objects import Missing
 from service.usecases import moves, payloads
@@ -61,8 +63,13 @@ def delete(context: Context, project_id: str, id: str) -> None:
         row = scope.get(Model, id, lock=True)
         if scope.exists(Job, Job.model_id == id, Job.state.not_in(ENDED)):
             raise InUse("A job that has not ended uses this model; cancel the job or wait for it.")
-        moves.trash(session, f"projects/{project_id}/models/{id}/")
-        moves.trash(session, payloads.film_prefix(project_id, row.job_id))
+        moves.trash(session, f"projects/{project_id}/models/{id}/", 0.0, again=True)
+        moves.trash(session, payloads.film_prefix(project_id, row.job_id), 0.0, again=True)
+        previews = session.scalars(
+            delete_rows(Job).where(Job.model_id == id, Job.kind == JobKind.PREVIEW).returning(Job.id)
+        )
+        for job_id in previews.all():  # samples that were drawn and not fetched
+            moves.trash(session, f"projects/{project_id}/jobs/{job_id}/", 0.0, again=True)
         session.delete(row)
 
 
@@ -77,6 +84,7 @@ def _view(context: Context, row: Model, urls: bool) -> ModelView:
         schema=shown(row.schema, LEVELS_SHOWN if urls else LEVELS_LISTED),
         config=row.config,
         created_at=moment(row.created_at),
+        stopped_early=StoppedEarlyView(**row.stopped_early) if row.stopped_early else None,
         files=[_file(context, file, urls) for file in row.files],
     )
 

@@ -34,6 +34,7 @@ def open_job(
     total: int = 1,
     first: JobKind | None = None,
     priority: Priority = Priority.NORMAL,
+    retention_seconds: int | None = None,
 ) -> Job:
     """Add a queued job with a queued unit for each payload, of the job's kind or of the kind `first`.
 
@@ -51,6 +52,7 @@ def open_job(
         model_id=model_id,
         spec=spec,
         units_total=total,
+        retention_seconds=retention_seconds,
     )
     session.add(job)
     session.flush()

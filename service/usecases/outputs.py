@@ -25,6 +25,8 @@ def get(context: Context, project_id: str, job_id: str) -> OutputView:
         raise NotFound(f"A job of kind {job.kind} has no output; only 'generate', 'augment' and 'score' have.")
     if job.state != State.SUCCEEDED:
         raise JobNotSucceeded(f"The job is {job.state}; there is an output once it has succeeded.")
+    if job.expires_at is not None and job.expires_at <= at:
+        raise NotFound("The output is not kept any more.")
     try:
         manifest = json.loads(context.storage.get(manifest_key(job), LARGEST_MANIFEST))
     except Missing:

@@ -30,6 +30,7 @@ class Wish:
     dataset_id: str
     name: str | None
     priority: Priority = Priority.NORMAL
+    retention_seconds: int | None = None  # of the output
 
 
 def score(context: Context, once: Once, wish: Wish) -> Answer:
@@ -58,6 +59,7 @@ def score(context: Context, once: Once, wish: Wish) -> Answer:
             JobKind.SCORE,
             resolved,
             name=wish.name,
+            retention_seconds=wish.retention_seconds or context.settings.retention_seconds,
             dataset_id=dataset.id,  # which is thereby in use until the job has ended
             model_id=model.id,
             priority=wish.priority,

@@ -14,7 +14,7 @@ from workers.engine.checkpoints import Unusable
 from workers.engine.team import Alone, Team
 from workers.engine.trainer import Progress, Trainer
 from workers.modalities import Dataset, Part, Stop, Training, modality
-from workers.work import checked
+from workers.work import checked, early
 from workers.work.bench import STORAGE_ERRORS, Bench
 from workers.work.film import Film
 from workers.work.line import GRACE
@@ -58,12 +58,13 @@ def train(
         model.mkdir()
         at = {"step": training.trainer.step, "steps": training.trainer.steps}
         bench.line.far(1.0, stage="reporting", **at, eta_seconds=None)
-        report = training.export(model)
+        ended = early.stopped(training.trainer, clock.limit)
+        report = early.told(training.export(model), ended, model)
         film.keep(model / "film.webp")
         for sentence in report.get("warnings", ()):
             bench.line.event(sentence, "warning")
         files = upload(model, payload["prefix"], bench)
-    return {"report": dict(report), "files": files, "steps": training.trainer.step}
+    return {"report": report, "files": files, "steps": training.trainer.step, "stopped_early": ended}
 
 
 def follow(payload: dict[str, Any], bench: Bench, team: Team, shared: Path) -> None:

@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "cli-help.txt"
 COMMANDS = [
     "", "up", "down", "status", "doctor", "demo", "train", "generate", "augment",
     "datasets", "datasets upload", "datasets list", "datasets show", "datasets delete",
-    "jobs", "jobs list", "jobs show", "jobs watch", "jobs cancel", "jobs download",
+    "jobs", "jobs list", "jobs show", "jobs watch", "jobs cancel", "jobs retry", "jobs delete", "jobs download",
     "models", "models list", "models show", "models report", "models delete",
 ]  # fmt: skip
 JOB = {"id": "job_1", "kind": "train", "state": "queued", "progress": {"fraction": 0}}
