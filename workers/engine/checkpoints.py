@@ -84,6 +84,7 @@ def state(trainer: Trainer) -> State:
         "augmented": trainer.augmented,
         "strikes": trainer.guard.strikes,
         "varied": trainer.guard.ever_varied,
+        "reached": trainer.guard.reached,
         "lost": trainer.guard.lost,
         "reports": trainer.guard.reports,
         "best": [trainer.best.score, trainer.best.step] if trainer.best.tensors else None,
@@ -169,6 +170,7 @@ class _Numbers:
     augmented: float
     strikes: int
     varied: bool
+    reached: float
     lost: int
     reports: int
     best: tuple[float, int] | None
@@ -189,7 +191,8 @@ class _Numbers:
             float(saved["reined"]),
             float(saved["augmented"]),
             int(saved["strikes"]),
-            bool(saved.get("varied", False)),  # checkpoints of old do not say, nor the next two
+            bool(saved.get("varied", False)),  # checkpoints of old do not say, nor the next three
+            float(saved.get("reached", 0.0)),
             int(saved.get("lost", 0)),
             int(saved.get("reports", 0)),
             None if best is None else (float(best[0]), int(best[1])),
@@ -206,7 +209,7 @@ class _Numbers:
         trainer.step, trainer.lead, trainer.lr_share = self.step, self.lead, self.lr_share
         trainer.loss, trainer.reined = self.loss, self.reined
         trainer.guard.strikes, trainer.augmented = self.strikes, self.augmented
-        trainer.guard.ever_varied = self.varied
+        trainer.guard.ever_varied, trainer.guard.reached = self.varied, self.reached
         trainer.guard.lost, trainer.guard.reports = self.lost, self.reports
         trainer.best.score, trainer.best.step = self.best or (inf, 0)
         trainer.members = [Best(*member) for member in self.members]

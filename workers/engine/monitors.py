@@ -39,6 +39,7 @@ class Guard:
         self.reports = 0
         self.lost = 0  # reports in a row
         self.good: checkpoints.State | None = None  # where a roll-back leads
+        self.reached = 0.0  # the greatest diversity of samples so far
         self.ever_varied = False  # whether samples ever did; a checkpoint says so
         self.diverse: checkpoints.State | None = None  # where one leads whose samples became all alike
 
@@ -69,11 +70,12 @@ class Guard:
         self._roll_back(trainer, self.good)
         return False
 
-    def varied(self, trainer: Trainer, collapsed: bool) -> bool:
-        """True where samples vary, or never did, or nothing is left to try: the report will tell. False after a
-        roll-back."""
-        if not collapsed:
+    def varied(self, trainer: Trainer, diversity: float) -> bool:
+        """True where samples vary (`diversity` is not negative), or never did, or nothing is left to try: the report
+        will tell. False after a roll-back."""
+        if diversity >= 0.0:
             self.ever_varied = True
+            self.reached = max(self.reached, diversity)
             self.diverse = checkpoints.state(trainer).copy()
             return True
         if self.strikes + 1 >= STRIKES or self.diverse is None:

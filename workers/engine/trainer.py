@@ -72,8 +72,9 @@ class Trainer:
     samples; with `overfit` the share follows from what D learns by heart.
     `auxiliary_loss(fake, batch)` is added to the generator's loss. `judge(network, warm)` scores the averaged generator
     by held-out samples, less is better: the best is kept and is what `ema` holds at the end. The scores of a warm start
-    and of adversarial training need not compare. `collapsed(network)` says every
-    `judge_every` adversarial steps whether its samples are all alike; then the run goes back to where they were not."""
+    and of adversarial training need not compare. `diversity(network, reached)` looks every
+    `judge_every` adversarial steps how much samples differ, given the most that was reached so far; where it is
+    negative, they are all alike, and the run goes back to where they were not."""
 
     def __init__(
         self,
@@ -89,11 +90,11 @@ class Trainer:
         auxiliary_loss: Callable[[Tensor, Batch], Tensor] | None = None,
         warm_start: WarmStart | None = None,
         judge: Callable[[nn.Module, bool], float] | None = None,
-        collapsed: Callable[[nn.Module], bool] | None = None,
+        diversity: Callable[[nn.Module, float], float] | None = None,
     ) -> None:
         self.generator, self.discriminator = generator.to(device).train(), discriminator.to(device).train()
         self.draw, self.settings, self.device = draw, settings, device
-        self.augment, self.auxiliary_loss, self.judge, self.collapsed = augment, auxiliary_loss, judge, collapsed
+        self.augment, self.auxiliary_loss, self.judge, self.diversity = augment, auxiliary_loss, judge, diversity
         self.overfit, self.augmented = overfit, settings.augmented
         if warm_start is not None and warm_start.settings.rounds > 1 and (judge is None or warm_start.renew is None):
             raise ValueError("rounds of a warm start need a judge and new weights")
@@ -170,7 +171,7 @@ class Trainer:
             if values is not None and not self.guard.passes(self, values):
                 continue  # rolled back to the last good state
             due = self._due(warm)
-            if due and not warm and self.collapsed and not self.guard.varied(self, self._told(self.collapsed) > 0):
+            if due and not warm and self._all_alike():
                 continue  # likewise
             scored = self._judged(warm, due and not self._early(warm))
             yield Progress(self.step, self.steps, values if values is None else values | scored)
@@ -229,6 +230,11 @@ class Trainer:
     def _told(self, judge: Callable[[nn.Module], float]) -> float:
         """What rank 0 finds of the averaged generator: one looks at it for all."""
         return self.team.told(float(judge(self.ema)) if self.team.rank == 0 else 0.0)
+
+    def _all_alike(self) -> bool:
+        """Whether the run was rolled back because its samples no longer differ."""
+        look, reached = self.diversity, self.guard.reached
+        return look is not None and not self.guard.varied(self, self._told(lambda network: look(network, reached)))
 
     def _end_round(self, warm: WarmStart) -> None:
         if not warm.more:

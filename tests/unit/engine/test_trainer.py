@@ -291,15 +291,16 @@ def test_a_generator_that_died_is_brought_back_with_smaller_steps() -> None:
 def test_samples_that_become_all_alike_send_the_run_back_to_where_they_were_not_twice_at_most(times: int) -> None:
     """Looked at every 20 steps, and collapsed at step 60 so often as it comes by with less than that many strikes."""
 
-    def collapsed(network: nn.Module) -> bool:
-        seen.append(run.step)
-        return run.step == 60 and run.guard.strikes < times
+    def diversity(network: nn.Module, reached: float) -> float:
+        seen.append((run.step, reached))
+        return -1.0 if run.step == 60 and run.guard.strikes < times else run.step / 100
 
-    seen: list[int] = []
-    run = Trainer(Line(), Critic(), draw, replace(SETTINGS, steps=80, judge_every=20), seed=0, collapsed=collapsed)
+    seen: list[tuple[int, float]] = []
+    run = Trainer(Line(), Critic(), draw, replace(SETTINGS, steps=80, judge_every=20), seed=0, diversity=diversity)
     finish(run)
     strikes = min(times, 2)
-    assert seen == [20, 40, 60, *[60] * strikes, 80]
+    last = (80, 0.6 if times < 3 else 0.4)  # the third time it is left as it is
+    assert seen == [(20, 0.0), (40, 0.2), *[(60, 0.4)] * (strikes + 1), last]
     assert (run.step, run.guard.strikes, run.guard.gamma_factor) == (80, strikes, 2.0**strikes)
 
 
@@ -308,7 +309,9 @@ def test_a_resumed_run_whose_samples_become_all_alike_goes_back_too(tmp_path: Pa
 
     def run_of(alike: Callable[[], bool]) -> Trainer:
         settings = replace(SETTINGS, steps=80, judge_every=20)
-        return Trainer(Line(), Critic(), draw, settings, seed=0, collapsed=lambda network: alike())
+        return Trainer(
+            Line(), Critic(), draw, settings, seed=0, diversity=lambda network, reached: -1.0 if alike() else 1.0
+        )
 
     first = run_of(lambda: False)
     next(progress for progress in first.run() if progress.step == 45)
@@ -343,8 +346,8 @@ def test_a_resumed_run_that_goes_back_later_ends_in_the_same_weights(tmp_path: P
                 return 50.0 + 0.0 * made if dead else made
 
         settings = replace(SETTINGS, steps=300, judge_every=90, report_every=1 if wrong == "nothing is learned" else 10)
-        alike = lambda network: wrong == "alike" and run.step == 270 and not run.guard.strikes  # noqa: E731
-        run = Trainer(Mortal(), Critic(), draw, settings, seed=seed, collapsed=alike)
+        alike = lambda network, reached: -1.0 if wrong == "alike" and run.step == 270 and not run.guard.strikes else 1.0  # noqa: E731
+        run = Trainer(Mortal(), Critic(), draw, settings, seed=seed, diversity=alike)
         run.draw = poisoned(run, 275) if wrong == "nan" else draw
         return run
 
@@ -380,7 +383,12 @@ def test_a_checkpoint_without_the_states_to_go_back_to_is_taken(
 
 def test_samples_that_never_varied_send_a_run_nowhere() -> None:
     run = Trainer(
-        Line(), Critic(), draw, replace(SETTINGS, steps=80, judge_every=20), seed=0, collapsed=lambda network: True
+        Line(),
+        Critic(),
+        draw,
+        replace(SETTINGS, steps=80, judge_every=20),
+        seed=0,
+        diversity=lambda network, reached: -1.0,
     )
     finish(run)
     assert (run.step, run.guard.strikes) == (80, 0)

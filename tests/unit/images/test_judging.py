@@ -113,8 +113,8 @@ def of_one_class_one(n: int, seed: int) -> tuple[Pixels, Labels]:
 
 def test_samples_that_are_all_alike_in_a_class_of_two_have_collapsed() -> None:
     held = judging(discs(400, 1), discs(400, 2), fresh, ["disc", "frame"])
-    assert not held.collapsed(fresh)
-    assert held.collapsed(of_one_class_one)
+    assert held.diversity(fresh, 0.0) > 0.5
+    assert held.diversity(of_one_class_one, 0.0) < 0
 
 
 def of_few(kinds: int) -> Sample:
@@ -139,12 +139,11 @@ def test_a_network_that_lost_most_kinds_has_collapsed_though_what_is_left_differ
 
     many, half, few = told(fresh), told(of_few(120)), told(of_few(10))
     held = judging(many(400, 3), many(400, 4), many, classes)
-    assert not held.collapsed(few)  # it never covered more
-    assert not held.collapsed(many)
-    assert not held.collapsed(half)
-    assert held.collapsed(few)
+    assert held.diversity(few, 0.0) >= 0  # it never covered more
+    reached = held.diversity(many, 0.0)
+    assert held.diversity(half, reached) >= 0
+    assert held.diversity(few, reached) < 0
     assert held.spread(held.drawn(400, few)) > 0.6
-    assert not held.collapsed(many)
 
 
 def test_of_so_many_classes_that_none_has_enough_samples_a_collapse_is_seen_all_the_same() -> None:
@@ -154,8 +153,9 @@ def test_of_so_many_classes_that_none_has_enough_samples_a_collapse_is_seen_all_
         return found[0], np.arange(len(found[0])) % len(names)
 
     judged = judging(of_many(TRAIN), of_many(HOLDOUT), fresh, names)
-    assert not judged.collapsed(lambda n, seed: of_many(fresh(n, seed)))
-    assert judged.collapsed(lambda n, seed: of_many((fresh(1, seed)[0].repeat(n, 0), np.zeros(n, np.int64))))
+    assert judged.diversity(lambda n, seed: of_many(fresh(n, seed)), 0.0) >= 0
+    alike: Sample = lambda n, seed: of_many((fresh(1, seed)[0].repeat(n, 0), np.zeros(n, np.int64)))  # noqa: E731
+    assert judged.diversity(alike, 0.0) < 0
 
 
 def test_samples_that_teach_another_network_are_not_all_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_of_large_pictures_no_more_are_judged_than_may_be_held(monkeypatch: pyte
 
     judged = judging(TRAIN, discs(300, 1), sample, CLASSES)
     judged.distance(sample)
-    judged.collapsed(sample)
+    judged.diversity(sample, 0.0)
     judged.evaluate()
     fitting(judged, lambda width: sample)
     neighbours(judged)

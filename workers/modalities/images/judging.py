@@ -75,7 +75,6 @@ class Judging:
         self.train, self.holdout, self.codec, self.device = train, holdout, codec, device
         self.classes = len(codec.classes or ())
         self._sample = sample
-        self._reached = 0.0  # coverage, at most, of the networks that `collapsed` looked at
 
     def distance(self, sample: Sample) -> float:
         """KID-EffNetLite0 of a few samples and held-out pictures, or training pictures where none were held out.
@@ -83,20 +82,15 @@ class Judging:
         Less is better, about 0 at best. The same noise at each call, so that only the network makes the difference."""
         return kid(self._watched.effnet, self.drawn(self.most(WATCHED), sample).effnet)
 
-    def collapsed(self, sample: Sample) -> bool:
-        """Whether a few samples hardly differ, beside real pictures, or those of many classes, or whether they cover
-        far fewer held-out pictures than those of an earlier call did: what is left may differ as much as ever. The same
-        noise at each call."""
+    def diversity(self, sample: Sample, reached: float) -> float:
+        """Which share of held-out pictures a few samples cover. Negative where these hardly differ, beside real
+        pictures, or those of many classes, and where they cover far fewer than the most that was `reached` before:
+        what is left may differ as much as ever. The same noise at each call."""
         lot = self.drawn(self.most(WATCHED), sample)
-        return self._alike(lot) or self._lost(lot)
-
-    def _lost(self, lot: Lot) -> bool:
-        """Whether coverage fell, by more than noise, to a fraction of what was reached; how much that was is kept."""
-        n, before = len(self._watched), self._reached
         coverage = overlap(self._seen(self._watched), self._seen(lot)).coverage
-        noise = SURE * math.sqrt(2 * before * (1 - before) / n)
-        self._reached = max(before, coverage)
-        return coverage < min(LOST * before, before - noise)
+        noise = SURE * math.sqrt(2 * reached * (1 - reached) / len(self._watched))
+        lost = coverage < min(LOST * reached, reached - noise)
+        return -1.0 if lost or self._alike(lot) else coverage
 
     def _alike(self, lot: Lot) -> bool:
         """Whether samples hardly differ."""

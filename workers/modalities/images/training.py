@@ -78,7 +78,7 @@ class ImageTraining:
             augment=augmentation(self.codec.alpha, self.mirror),
             overfit=Overfit(self._unseen.drawn, max(1, settings.steps // 10)) if self._unseen else None,
             judge=self._distance,
-            collapsed=lambda network: self.judging.collapsed(partial(self.samples, network)),
+            diversity=lambda network, reached: self.judging.diversity(partial(self.samples, network), reached),
         )
         self.trainer.ema.inside = torch.float32  # type: ignore[assignment]  # as the sampler draws
         self.judging = Judging(self.train, self.holdout, self.codec, partial(self.samples, self.trainer.ema), device)
