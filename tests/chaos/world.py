@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -206,7 +207,13 @@ def _postgresql(data: DataDir, port: int) -> Program:
     command = [str(POSTGRES_BIN_PATH / "postgres"), "-D", str(folder), "-p", str(port), "-k", "", "-h", parts.LOOPBACK]
     if user:
         entry = pwd.getpwnam(user)
-        command = ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", *command]
+        command = [
+            shutil.which("setpriv") or "setpriv",
+            f"--reuid={entry.pw_uid}",
+            f"--regid={entry.pw_gid}",
+            "--clear-groups",
+            *command,
+        ]
     return Program("postgresql", command, {}, data.log("postgresql"), port, signal.SIGQUIT, grace=10.0, cwd=folder)
 
 
