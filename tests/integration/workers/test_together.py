@@ -13,6 +13,7 @@ from safetensors.torch import load
 from service.db.tables import Job
 from service.domain.states import State
 from tests.integration.workers.conftest import Worker, Yard
+from tests.integration.workers.test_bit_for_bit import LONG, model_files, pictures
 from tests.integration.workers.test_faults import gone, has_checkpoint, trains, weights
 
 SLOW: dict[str, Any] = {"steps": 120, "pause": 0.02, "seed": 3}
@@ -53,6 +54,17 @@ def test_a_model_of_two_processes_is_that_of_one_and_they_end_with_it(yard: Yard
     failed = yard.wait(yard.train(dataset, steps=50, room=0, gpus=2), START)
     assert (failed.error or {})["code"] == "out_of_memory"
     yard.until(lambda: not ranks(worker), 5.0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_pictures_are_learned_by_two(yard: Yard) -> None:
+    yard.worker(slots=1)
+    dataset = yard.job(yard.wait(yard.ingest(pictures(), "images"), LONG).id).dataset_id
+    config: dict[str, Any] = {"preset": "draft", "steps": 3, "network_width": 16, "batch": 9, "seed": 5}
+    job = yard.wait(yard.train(dataset, modality="images", gpus=2, **config), LONG)
+    assert job.state == State.SUCCEEDED, job.error
+    assert {"generator.safetensors", "report.json", "samples.png"} <= model_files(yard, job.id).keys()
 
 
 @pytest.mark.parametrize("victim", [0, 1])

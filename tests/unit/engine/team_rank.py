@@ -1,4 +1,4 @@
-"""One rank of a team, for the test of it: python -m tests.unit.engine.team_rank FOLDER RANK SIZE FROM ROOM.
+"""One rank of a team, for the test of it: python -m tests.unit.engine.team_rank FOLDER RANK SIZE FROM ROOM WHAT.
 
 Trains in double precision from FOLDER/FROM, if that is there, and leaves FOLDER/rank-RANK."""
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from tests.unit.engine.pictures import pictures
 from tests.unit.engine.test_steps import Cramped, Room, drawn, noise
 from tests.unit.engine.test_trainer import SETTINGS, Critic, Shift
 from workers.engine.overfit import Overfit
@@ -22,8 +23,6 @@ TEAM = replace(
 
 
 def trainer(room: int, seed: int) -> Trainer:
-    """Its seed makes its weights."""
-    torch.set_num_threads(1)
     generator = Cramped(Room(room)).double()
     critic = Critic().double()
     overfit = Overfit(drawn, reach=1_000)
@@ -36,7 +35,8 @@ def trainer(room: int, seed: int) -> Trainer:
 
 def main() -> None:
     folder, rank, size, begin, room = Path(sys.argv[1]), *map(int, sys.argv[2:4]), sys.argv[4], int(sys.argv[5])
-    run = trainer(room, seed=4)
+    torch.set_num_threads(1)
+    run = trainer(room, seed=4) if sys.argv[6] == "numbers" else pictures(seed=4)
     if (folder / begin).exists():
         run.load(folder / begin)
     team = Together(folder, rank, size, "cpu") if size > 1 else Alone()

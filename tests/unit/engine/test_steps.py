@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.unit.engine.pictures import pictures
 from tests.unit.engine.test_trainer import SETTINGS, Critic, Line, Shift, draw, finish
 from workers.engine.batch import Batch
 from workers.engine.overfit import Overfit
@@ -155,3 +156,15 @@ def test_a_checkpoint_of_a_run_in_pieces_goes_on_whole(tmp_path: Path) -> None:
     finish(whole)
     assert whole.half_steps.pieces == 1
     assert_close(whole, run)
+
+
+@pytest.mark.parametrize("pieces", [2, 5, 11])
+def test_the_gradients_of_pictures_are_those_of_the_batch_however_it_is_cut(pieces: int) -> None:
+    whole, cut = pictures(seed=4), pictures(seed=4)
+    cut.half_steps.pieces = pieces
+    for run in (whole, cut):
+        pairs, seen = run.half_steps.discriminator(0.5)
+        run.half_steps.generator(pairs, seen.real)
+    for mine, its in ((whole.generator, cut.generator), (whole.discriminator, cut.discriminator)):
+        for own, other in zip(mine.parameters(), its.parameters(), strict=True):
+            torch.testing.assert_close(own.grad, other.grad, rtol=1e-10, atol=1e-14)
