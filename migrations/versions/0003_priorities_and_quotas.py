@@ -38,6 +38,7 @@ def upgrade() -> None:
     _create_index("ix_units_due", "units", due, "state = 'queued'")
     running = ["job_id", "project_id", "queue", "kind", "lease_until"]
     _create_index("ix_units_running", "units", running, "state = 'running'")
+    _create_index("ix_units_ended", "units", ["finished_at", "project_id", "job_id", "kind"], "state = 'succeeded'")
     op.drop_index("ix_units_state", "units")
 
 
@@ -64,6 +65,7 @@ def _bytes(files: list[dict[str, Any]] | None) -> int:
 
 def downgrade() -> None:
     op.create_index("ix_units_state", "units", ["state", "available_at"])
+    op.drop_index("ix_units_ended", "units")
     op.drop_index("ix_units_running", "units")
     op.drop_index("ix_units_due", "units")
     for name in ("stored", "asked", "project_kind", "project_state"):

@@ -25,6 +25,7 @@ Id = String(40)
 STORES = "stored_bytes > 0"
 WAITING = "state = 'queued'"  # a query must say the same in as many words, or the database cannot use the index
 RUNNING = "state = 'running'"
+SUCCEEDED = "state = 'succeeded'"
 CANCELLING = "cancel_requested_at IS NOT NULL AND finished_at IS NULL"
 
 
@@ -178,6 +179,7 @@ class Unit(Owned, Base):
     __tablename__ = "units"
     __table_args__ = (
         UniqueConstraint("job_id", "index"),
+        where("ix_units_ended", "finished_at", "project_id", "job_id", "kind", condition=SUCCEEDED),
         where("ix_units_running", "job_id", "project_id", "queue", "kind", "lease_until", condition=RUNNING),
         where("ix_units_due", "queue", "rank", "project_id", "job_id", "index", "available_at", condition=WAITING),
         CheckConstraint("state <> 'running' OR lease_until IS NOT NULL", name="running_has_lease"),

@@ -1,8 +1,9 @@
 """Which unit a worker takes next. A doorbell only wakes; who is due is asked of the database at that moment.
 
 The highest rank first; then the project with the fewest running units, the job with the fewest, the oldest job, its
-first unit. Every step goes along the index of waiting units, so that it takes as long among a hundred thousand as
-among ten: docs/decisions/0009-fair-claiming.md."""
+first unit. Of projects, or jobs, with as many running units, those go first that had fewer lately: else the oldest
+would have a single slot to itself. Every step goes along an index, so that it takes as long among a hundred thousand
+units as among ten: docs/decisions/0009-fair-claiming.md."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from sqlalchemy.orm import Session, aliased
 
 from service.bootstrap import Context
 from service.db.database import now
-from service.db.tables import RUNNING, WAITING, Project, Unit
+from service.db.tables import RUNNING, SUCCEEDED, WAITING, Project, Unit
 from service.domain.states import RANKS, URGENT, JobKind
 from service.settings import Settings
 from service.usecases import units
@@ -32,6 +33,7 @@ from service.usecases import units
 LOWEST = min(RANKS.values())
 GPU = "gpu"
 ONE_AT_A_TIME = 7_250_982  # PostgreSQL's advisory lock of claims; SQLite has one writer at a time anyway
+LATELY, LATELY_SECONDS = 100, 600.0  # units that ended: no more than so many, and no longer ago
 TRIES = 20  # each time another head of the line was cancelled or cannot be run
 
 
@@ -72,10 +74,11 @@ def pick(session: Session, settings: Settings, queues: Sequence[str], least: int
     """The id of the unit that is due."""
     crowd = _crowd(session)
     limits = _limits(session) if GPU in queues else {}
+    busy = sorted(crowd.jobs.keys() | crowd.jobs_lately.keys())
     heads = [
-        (-rank, crowd.projects[project], crowd.jobs[job], job, queue, rank, project)
+        (-rank, *crowd.of_project(project), *crowd.of_job(job), job, queue, rank, project)
         for queue in queues
-        for rank, project, job in session.execute(HEADS, {"queue": queue, "least": least, "busy": sorted(crowd.jobs)})
+        for rank, project, job in session.execute(HEADS, {"queue": queue, "least": least, "busy": busy})
         if crowd.jobs[job] < settings.shards_in_flight
         and (queue != GPU or rank == URGENT or crowd.on_gpus[project] < _limit(limits, project, settings))
     ]
@@ -87,11 +90,19 @@ def pick(session: Session, settings: Settings, queues: Sequence[str], least: int
 
 @dataclass
 class _Crowd:
-    """How many units run: of each project, of each job, and of each project on GPUs."""
+    """How many units run: of each project, of each job, and of each project on GPUs. And how many ended lately."""
 
     projects: Counter[str] = field(default_factory=Counter)
     jobs: Counter[str] = field(default_factory=Counter)
     on_gpus: Counter[str] = field(default_factory=Counter)
+    projects_lately: Counter[str] = field(default_factory=Counter)
+    jobs_lately: Counter[str] = field(default_factory=Counter)
+
+    def of_project(self, id: str) -> tuple[int, int]:
+        return self.projects[id], self.projects_lately[id]
+
+    def of_job(self, id: str) -> tuple[int, int]:
+        return self.jobs[id], self.jobs_lately[id]
 
 
 def _crowd(session: Session) -> _Crowd:
@@ -103,6 +114,11 @@ def _crowd(session: Session) -> _Crowd:
         crowd.projects[project] += count
         crowd.jobs[job] += count
         crowd.on_gpus[project] += count if queue == GPU else 0
+    lately = select(Unit.project_id, Unit.job_id).where(literal_column(SUCCEEDED), Unit.kind != JobKind.PREVIEW)
+    lately = lately.where(Unit.finished_at > now() - LATELY_SECONDS).order_by(Unit.finished_at.desc())
+    for project, job in session.execute(lately.limit(LATELY)):
+        crowd.projects_lately[project] += 1
+        crowd.jobs_lately[job] += 1
     return crowd
 
 
@@ -133,7 +149,8 @@ def _next(name: str, rank: Any, *, project: Any = None, after: Any = None) -> Sc
 
 def _heads() -> Select[Any]:
     """The jobs that can be next in a :queue, of each rank from :least: of each project that has waiting units, in order
-    of age, those that are :busy, and the first that is not, which goes before all younger ones.
+    of age, those that are :busy (units of them run, or did lately), and the first that is not, which goes before all
+    younger ones.
 
     A DISTINCT would read every waiting unit; here each row is one step along the index."""
     ranks = select(literal(URGENT, BigInteger).label("rank")).cte("ranks", recursive=True)

@@ -120,6 +120,18 @@ def test_a_slot_that_is_freed_goes_to_whoever_has_least(context: Context, projec
     assert taken(context, 1) == [large]
 
 
+def test_a_single_slot_goes_round(context: Context, projects: list[str]) -> None:
+    first, second = generation(context, projects[0], 9), generation(context, projects[0], 9)
+    other = generation(context, projects[1], 3)
+    served = []
+    for _ in range(12):
+        claimed = take(context)
+        assert claimed
+        served.append(claimed.job_id)
+        done(context, claimed)
+    assert served == [first, other, second, other, first, other, second, first, second, first, second, first]
+
+
 def test_no_more_shards_of_a_job_run_than_are_allowed(context: Context, projects: list[str]) -> None:
     context = with_settings(context, shards_in_flight=2)
     large, small = generation(context, projects[0], 10), generation(context, projects[0], 3)
