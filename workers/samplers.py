@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from workers.process import Child
 
@@ -43,6 +43,19 @@ class Pool:
             old = [one for one in self._idle if now - one[1] > self._idle_seconds or not one[0].alive()]
             self._idle = [one for one in self._idle if one not in old]
         for child, _ in old:
+            child.kill()
+
+    def models(self) -> set[str]:
+        """Those that idle children have loaded."""
+        with self._lock:
+            return {child.model for child, _ in self._idle if child.model}
+
+    def drop(self, models: Collection[str]) -> None:
+        """End the idle children that have loaded one of these."""
+        with self._lock:
+            dropped = [child for child, _ in self._idle if child.model in models]
+            self._idle = [one for one in self._idle if one[0] not in dropped]
+        for child in dropped:
             child.kill()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import structlog
 from service.bootstrap import Context
 from service.domain.ids import new_id
 from service.domain.states import URGENT, JobKind
-from service.usecases import due, units
+from service.usecases import due, models, units
 from workers.attempt import Attempt
 from workers.devices import Devices
 from workers.heart import Heart
@@ -21,6 +21,7 @@ from workers.scratch import clean
 SAMPLED = (JobKind.GENERATE, JobKind.PREVIEW)
 PREVIEW_LOOK_SECONDS = 0.04  # a short query, and only while all slots are taken: somebody waits for a picture
 TURN_SECONDS = 10.0  # a slot goes on for so long before it hears its doorbell again: Celery renews its processes then
+DELETED_LOOK_SECONDS = 5.0  # a model that was deleted is not kept loaded
 log = structlog.get_logger()
 
 
@@ -94,9 +95,13 @@ class Supervisor:
 
     def _previews(self, stop: threading.Event) -> None:
         """A preview does not wait behind a training: where no slot is free to hear its doorbell, it is looked for."""
+        looked = 0.0
         while not stop.wait(PREVIEW_LOOK_SECONDS):
             try:
                 self._samplers.reap()
+                if time.monotonic() - looked > DELETED_LOOK_SECONDS:
+                    looked = time.monotonic()
+                    self._samplers.drop(models.deleted(self.context, self._samplers.models()))
                 while self._busy >= self.slots and not self.draining() and self._next(URGENT):
                     pass
             except Exception as error:  # noqa: BLE001  # a thread that ended would let previews wait for ever

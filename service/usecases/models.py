@@ -1,10 +1,11 @@
 """Trained models as their users see them: looked at, listed, deleted; their reports."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import delete as delete_rows
+from sqlalchemy import select
 
 from service.bootstrap import Context
 from service.db.database import Scope
@@ -71,6 +72,14 @@ def delete(context: Context, project_id: str, id: str) -> None:
         for job_id in previews.all():  # samples that were drawn and not fetched
             moves.trash(session, f"projects/{project_id}/jobs/{job_id}/", 0.0, again=True)
         session.delete(row)
+
+
+def deleted(context: Context, prefixes: Collection[str]) -> set[str]:
+    """Those storage prefixes of models that are no model's any more."""
+    if not prefixes:
+        return set()
+    with context.database.read() as session:
+        return set(prefixes) - set(session.scalars(select(Model.prefix).where(Model.prefix.in_(prefixes))))
 
 
 def _view(context: Context, row: Model, urls: bool) -> ModelView:
