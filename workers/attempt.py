@@ -19,7 +19,8 @@ from workers.heart import Heart
 from workers.process import Child, Message
 
 REPORT_SECONDS = 0.5
-CANCEL_SECONDS = 1.0  # that a child has to stop by itself
+CANCEL_SECONDS = 1.0  # that a child has to stop by itself, if it is one of these
+PATIENT = (JobKind.TRAIN, JobKind.PREVIEW)  # it may have processes of its own to end; it is kept. Others are killed
 DRAIN_SECONDS = 22.0  # and, where it saves a checkpoint first
 STDERR_SECONDS = 0.2  # what a child wrote on stderr before its last word may still be on its way
 LAST_WORDS = {"result", "failure", "drained", "cancelled"}
@@ -58,8 +59,6 @@ class Attempt:
         end = self._watch()
         self._log(end)
         self._settle(end)
-        if end["type"] == "cancelled" and claimed.kind is not JobKind.PREVIEW:
-            return False  # what it holds of the device's memory goes with it; a preview is given up too often for that
         return end["type"] in LAST_WORDS and end.get("code") != "internal_error" and self.child.alive()
 
     def _watch(self) -> Message:
@@ -94,7 +93,8 @@ class Attempt:
         if wanted and wanted != self._told and self._told != "cancel":
             self._told, self._asked_at = wanted, now
             self.child.send({"type": wanted})
-        if self._told == "cancel" and now - self._asked_at > CANCEL_SECONDS:
+        patience = CANCEL_SECONDS if self.claimed.kind in PATIENT else 0.0
+        if self._told == "cancel" and now - self._asked_at >= patience:
             return {"type": "cancelled", "kill": True}
         if self._told == "drain" and now - self._asked_at > DRAIN_SECONDS:
             return {"type": "drained", "kill": True}
