@@ -6,7 +6,7 @@ from service.db.tables import Model
 from service.domain.states import State
 from service.usecases import ended, models, sweep
 from service.usecases.idempotency import Once
-from tests.integration.workers.conftest import Yard
+from tests.integration.workers.conftest import Worker, Yard
 from tests.integration.workers.test_faults import LONG, has_checkpoint, trains, weights
 
 CANCELS = 2
@@ -29,22 +29,27 @@ def test_a_time_limit_is_a_success_that_says_where_it_stopped(yard: Yard) -> Non
     assert "stopped_early" not in yard.row(Model, whole.model_id).report
 
 
+def cancelled(yard: Yard, worker: Worker, model_id: str) -> None:
+    """Cancel a generation in the middle of its second file."""
+    job_id = yard.generate(model_id, 300, seconds=3.0)
+    yard.until(lambda: yard.job(job_id).units_done >= 1)  # a file is there, the next is being written
+    yard.until(lambda: yard.unit(job_id, 1).state == State.RUNNING)
+    yard.cancel(job_id)
+    took = yard.until(lambda: yard.job(job_id).state == State.CANCELLED, 10.0)
+    gone = yard.until(lambda: not worker.children(), 10.0)
+    print(f"cancelled in {took:.2f} s, its process gone {gone:.2f} s later")
+    assert took + gone < 2.0
+    sweep.tidy(yard.context)
+    assert list(yard.context.storage.keys(f"projects/{yard.project}/outputs/{job_id}/")) == []
+    assert list(yard.context.storage.multipart_uploads(f"projects/{yard.project}/")) == []
+
+
 def test_a_cancelled_generation_stops_within_two_seconds_and_leaves_nothing(yard: Yard) -> None:
     yard.with_settings(heartbeat_seconds=0.8)  # as it is by default
     worker = yard.worker(slots=1)
     model_id = yard.model()
     for _ in range(CANCELS):
-        job_id = yard.generate(model_id, 300, seconds=3.0)
-        yard.until(lambda job_id=job_id: yard.job(job_id).units_done >= 1)  # a file is there, the next is being written
-        yard.until(lambda job_id=job_id: yard.unit(job_id, 1).state == State.RUNNING)
-        yard.cancel(job_id)
-        took = yard.until(lambda job_id=job_id: yard.job(job_id).state == State.CANCELLED, 10.0)
-        gone = yard.until(lambda: not worker.children(), 10.0)
-        print(f"cancelled in {took:.2f} s, its process gone {gone:.2f} s later")
-        assert took + gone < 2.0
-        sweep.tidy(yard.context)
-        assert list(yard.context.storage.keys(f"projects/{yard.project}/outputs/{job_id}/")) == []
-        assert list(yard.context.storage.multipart_uploads(f"projects/{yard.project}/")) == []
+        cancelled(yard, worker, model_id)
     assert yard.wait(yard.generate(model_id), 90.0).state == State.SUCCEEDED
 
 
