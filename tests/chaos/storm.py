@@ -20,7 +20,6 @@ SETTINGS = {
     "MINTAGE_LEASE_SECONDS": str(LEASE),
     "MINTAGE_HEARTBEAT_SECONDS": "0.5",
     "MINTAGE_SWEEP_SECONDS": "1",
-    "MINTAGE_RING_AGAIN_SECONDS": "3",
     "MINTAGE_CHECKPOINT_SECONDS": "2",
     "MINTAGE_MAX_ATTEMPTS": "10",  # a fault every few seconds hits the same unit far more often than life does
     "MINTAGE_DEVICE": "cpu",
