@@ -106,6 +106,12 @@ class Unavailable(MintageError):
     status, code, retry_after = 503, "unavailable", 5
 
 
+class DiskFull(MintageError):
+    """The server's disk is full: nothing was changed, and its operator has to make room."""
+
+    status, code = 507, "disk_full"
+
+
 class Rejected(MintageError):
     """A job ends in failure for a reason that its user can act on; the code is the job's error code.
 

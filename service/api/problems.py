@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from service import errors
+from service.db.database import disk_is_full
 from service.domain.states import JobKind
 from service.usecases.invalid import refuse_all
 
@@ -118,6 +119,8 @@ def _allowed(request: Request) -> str:
 async def _database(request: Request, error: Exception) -> Response:
     if isinstance(error, DataError):  # a value that the database cannot hold slipped through
         return from_error(request, errors.InvalidRequest())
+    if disk_is_full(error):
+        return from_error(request, errors.DiskFull())
     return await _unavailable(request, error)
 
 
@@ -136,7 +139,8 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 def documented(*kinds: type[errors.MintageError]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can be refused so, beside what every route can answer."""
     by_status: dict[int | str, list[type[errors.MintageError]]] = {}
-    every: list[type[errors.MintageError]] = [errors.Unauthenticated, *kinds, errors.InvalidRequest, errors.Unavailable]
+    every: list[type[errors.MintageError]] = [errors.Unauthenticated, *kinds]
+    every += [errors.InvalidRequest, errors.Unavailable, errors.DiskFull]
     for kind in every:
         if kind not in by_status.setdefault(kind.status, []):
             by_status[kind.status].append(kind)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from sqlite3 import SQLITE_FULL
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Double, Engine, create_engine, event, select
@@ -15,6 +16,7 @@ from service.db.tables import Owned
 from service.errors import NotFound
 
 Row = TypeVar("Row", bound=Owned)
+DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
 
 
 class now(FunctionElement[float]):  # named as the SQL function that it is
@@ -106,3 +108,9 @@ class Scope:
     def exists(self, table: type[Row], *where: ColumnElement[bool]) -> bool:
         query = select(table.id).where(table.project_id == self.project_id, *where).limit(1)
         return self.session.scalar(query) is not None
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Whether the database refused to write for want of room; what it was doing is undone."""
+    cause = getattr(error, "orig", None)
+    return getattr(cause, "sqlite_errorcode", None) == SQLITE_FULL or getattr(cause, "sqlstate", None) == DISK_FULL

@@ -19,7 +19,6 @@ from tests.chaos.clients import Accepted
 
 # A reason that someone who is told it can act on. A unit whose worker was killed max_attempts times ends so.
 REASONS = {"worker_lost", "storage_unavailable"}
-TIMED = "report"  # files of a model whose names begin so tell times
 
 Fingerprint = Any
 
@@ -118,8 +117,7 @@ def fingerprint(context: Context, one: Accepted, keys: set[str]) -> Fingerprint:
             files = [(part["key"], part["rows"], part["sha256"]) for part in dataset.parts]
         elif job.kind == JobKind.TRAIN:
             model = session.get_one(Model, job.model_id)
-            named = [file for file in model.files if not file["name"].startswith(TIMED)]
-            files = [(file["key"], file["name"], file["sha256"]) for file in named]
+            files = [(file["key"], file["name"], file["sha256"]) for file in model.files]
         else:
             manifest = json.loads(context.storage.get(f"projects/{job.project_id}/outputs/{job.id}/manifest.json"))
             files = [(file["key"], file["rows"], file["sha256"]) for file in manifest["files"]]

@@ -33,6 +33,10 @@ class Film:
         """Store a PNG as the frame of this step; returns at once."""
         self._thread.submit(self._put, frame_key(self._prefix, step, self._attempt), picture)
 
+    def stored(self) -> None:
+        """Wait for what was added so far: a later attempt goes on from here, and does not show it again."""
+        self._thread.submit(lambda: None).result()
+
     def keep(self, path: Path) -> None:
         """Write all frames, those of earlier attempts as well, as an endless animated WebP; nothing where none is."""
         try:

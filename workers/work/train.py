@@ -43,7 +43,7 @@ def train(
         preparation = Preparation(bench.line, clock, resumed=bool(payload["checkpoint"]))
         training = modality(payload["modality"]).training(dataset, config, bench.torch_device(), preparation)
         film = Film(payload["film_prefix"], attempt, bench)
-        with film, Checkpoints(payload, attempt, bench, folder, clock) as checkpoints:
+        with film, Checkpoints(payload, attempt, bench, folder, clock, film) as checkpoints:
             checkpoints.resume(training.trainer)
             if team.size > 1:
                 training.trainer.save(folder / START)
@@ -126,8 +126,10 @@ class Checkpoints:
 
     It deletes none: an attempt that is lost without knowing it would delete those that the next one needs."""
 
-    def __init__(self, payload: dict[str, Any], attempt: int, bench: Bench, folder: Path, clock: Clock) -> None:
-        self._payload, self._attempt, self._bench, self._clock = payload, attempt, bench, clock
+    def __init__(
+        self, payload: dict[str, Any], attempt: int, bench: Bench, folder: Path, clock: Clock, film: Film
+    ) -> None:
+        self._payload, self._attempt, self._bench, self._clock, self._film = payload, attempt, bench, clock, film
         self._path = folder / "checkpoint.safetensors"
         self._kept = [key for key in (payload.get("checkpoint_before"), payload["checkpoint"]) if key]
         self._thread = ThreadPoolExecutor(1)
@@ -174,6 +176,7 @@ class Checkpoints:
     def _put(self, step: int, seconds: float) -> None:
         start = f"{self._payload['checkpoint_prefix']}a{self._attempt}-{step}"
         key = checked.named(start, checked.of_file(self._path), "safetensors")
+        self._film.stored()
         try:
             self._bench.store.put_file(key, self._path)
         except STORAGE_ERRORS:

@@ -21,7 +21,6 @@ from tests.integration.workers.test_faults import trains
 
 KILLS = 3
 LONG = 300.0  # seconds for one training: half a minute in all on two idle cores, and many times that on busy ones
-FILM = "film.webp"  # of pictures that an attempt shows on the way: one that is killed may not come to show one
 
 
 def table() -> bytes:
@@ -48,7 +47,7 @@ def pictures() -> bytes:
 def model_files(yard: Yard, job_id: str) -> dict[str, bytes]:
     job, unit, store = yard.job(job_id), yard.unit(job_id), yard.context.storage
     prefix = f"projects/{yard.project}/models/{job.model_id}/a{unit.attempt}/"
-    return {key.removeprefix(prefix): store.get(key) for key in store.keys(prefix) if not key.endswith(FILM)}
+    return {key.removeprefix(prefix): store.get(key) for key in store.keys(prefix)}
 
 
 def hurry(yard: Yard, job_id: str) -> None:
