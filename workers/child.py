@@ -3,6 +3,7 @@
 Protocol: docs/architecture.md. Here is the one `except Exception`: no stack trace ever reaches a user."""
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -37,6 +38,7 @@ UNEXPECTED = "Something unexpected went wrong; the operator's log has the detail
 MEMORY = {
     JobKind.INGEST: ("ingest_out_of_memory", "Reading the file took more memory than is allowed; split it into parts."),
 }
+DISK_FULL = ("disk_full", "The worker's disk is full. Once there is room in its work_dir, retry the job.")
 NO_MEMORY = ("out_of_memory", "The memory did not suffice; a smaller batch or a smaller preset takes less.")
 
 
@@ -103,11 +105,19 @@ def failure(error: Exception, request: dict[str, Any]) -> tuple[str, str]:
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError":
         return MEMORY.get(request["kind"], NO_MEMORY)
+    if _no_room(error):
+        return DISK_FULL
     if name == "OutOfMemory":  # the engine's: no smaller piece of a batch would do
         return NO_MEMORY[0], f"{error} A smaller batch or a smaller preset takes less."
     if name == "Diverged":
         return "training_diverged", f"{error} A smaller learning rate or other data may help."
     return "internal_error", UNEXPECTED.format(unit=request["unit_id"], attempt=request["attempt"])
+
+
+def _no_room(error: Exception) -> bool:
+    """Whether a file could not be written because the disk is full; some libraries wrap the error in one of theirs."""
+    number = getattr(error, "errno", None)
+    return number in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def main() -> None:
