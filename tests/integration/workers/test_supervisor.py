@@ -6,8 +6,6 @@ import subprocess
 import sys
 import threading
 
-from sqlalchemy import ColumnElement
-
 from service.bootstrap import Context
 from tests.integration.workers.conftest import environment
 from tests.servers import wait_until
@@ -20,12 +18,12 @@ class Stumbling(Supervisor):
 
     looks = 0
 
-    def _waiting(self, which: ColumnElement[bool]) -> list[str]:
+    def _next(self, least: int) -> bool:
         self.looks += 1
         if self.looks == 1:
             raise RuntimeError("unforeseen")
         looked_again.set()
-        return super()._waiting(which)
+        return super()._next(least)
 
 
 looked_again = threading.Event()
@@ -33,7 +31,7 @@ looked_again = threading.Event()
 
 def test_previews_are_looked_for_again_after_a_failure(sqlite_context: Context) -> None:
     stop = threading.Event()
-    Stumbling(sqlite_context, 0, lambda: False).watch(stop, previews=True)  # no slot is ever free
+    Stumbling(sqlite_context, ["gpu"], 0, lambda: False).watch(stop)  # no slot is ever free
     assert looked_again.wait(5.0)
     stop.set()
 
