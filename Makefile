@@ -36,7 +36,7 @@ check: setup ## format, lint, types, import map, chart, and the tests of docs an
 	$(BIN)/pytest tests/docs tests/deploy
 
 test: setup ## all tests, against real servers on free ports
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup --durations=20
 
 MINUTES ?= 30
 SEEDS ?= 1

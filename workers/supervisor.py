@@ -19,6 +19,7 @@ from workers.samplers import Pool
 from workers.scratch import clean
 
 SAMPLED = (JobKind.GENERATE, JobKind.PREVIEW)
+AWAY_SECONDS = 1.0  # to the next look when the database did not answer
 PREVIEW_LOOK_SECONDS = 0.04  # a short query, and only while all slots are taken: somebody waits for a picture
 TURN_SECONDS = 10.0  # a slot goes on for so long before it hears its doorbell again: Celery renews its processes then
 DELETED_LOOK_SECONDS = 5.0  # a model that was deleted is not kept loaded
@@ -106,6 +107,7 @@ class Supervisor:
                     pass
             except Exception as error:  # noqa: BLE001  # a thread that ended would let previews wait for ever
                 log.warning("looking for previews failed", error=f"{type(error).__name__}: {error}")
+                stop.wait(AWAY_SECONDS)
 
     def close(self) -> None:
         self._samplers.close()
