@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 import structlog
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from sqlalchemy import delete, func, select, update
 
 from service.bootstrap import Context
@@ -52,8 +52,15 @@ def complain(work: Callable[..., object], error: Exception) -> None:
 
 
 def _each(work: Callable[..., object], context: Context, things: Iterable[object]) -> None:
+    """One after the other, unless the bucket is away: then the next round goes on."""
     for thing in things:
-        guarded(work, context, thing)
+        try:
+            work(context, thing)
+        except (ConnectionError, HTTPClientError) as error:
+            complain(work, error)
+            return
+        except Exception as error:  # noqa: BLE001  # what comes after it is not kept waiting
+            complain(work, error)
 
 
 def _forget(context: Context) -> None:
