@@ -22,6 +22,7 @@ REPORT_SECONDS = 0.5
 CANCEL_SECONDS = 1.0  # that a child has to stop by itself, if it is one of these
 PATIENT = (JobKind.TRAIN, JobKind.PREVIEW)  # it may have processes of its own to end; it is kept. Others are killed
 DRAIN_SECONDS = 22.0  # and, where it saves a checkpoint first
+LAST_SECONDS = 4.0  # and in which the database must take what became of it, before the worker ends
 STDERR_SECONDS = 0.2  # what a child wrote on stderr before its last word may still be on its way
 LAST_WORDS = {"result", "failure", "drained", "cancelled"}
 LOST: Message = {"type": "lost"}  # the lease is gone: nothing may be written
@@ -155,8 +156,8 @@ class Attempt:
             self._written("unfit", ways["unfit"])  # refused as well, the unit is the sweep's when its lease is over
 
     def _written(self, what: str, way: Callable[[], Any]) -> bool:
-        """Whether the database took it, or the lease is over; False if it never will."""
-        while not self.heart.lost:
+        """Whether the database took it, or it is too late: the sweep does it. False if it never will."""
+        while not self.heart.lost and not self._too_late():
             try:
                 way()
             except AWAY as error:
@@ -168,6 +169,10 @@ class Attempt:
             else:
                 return True
         return True
+
+    def _too_late(self) -> bool:
+        """Whether this worker must be gone."""
+        return self._told == "drain" and time.monotonic() - self._asked_at > DRAIN_SECONDS + LAST_SECONDS
 
     def _post_mortem(self) -> tuple[str, str]:
         """How the child died: a way to settle, and the reason for people."""

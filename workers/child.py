@@ -9,6 +9,12 @@ import signal
 import sys
 
 
+def stay() -> None:
+    """A machine that goes down tells every process at once. What this one has to do then, its supervisor says, who was
+    told too. A handler, since one that ignores the signal would be handed down to ranks."""
+    signal.signal(signal.SIGTERM, lambda *_: None)
+
+
 def die_with_parent() -> None:
     """Have the kernel kill this process when the supervisor's spawning thread ends, and see that it has not yet."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -18,6 +24,7 @@ def die_with_parent() -> None:
 
 if __name__ == "__main__":
     die_with_parent()  # before the imports, which take a second
+    stay()
 
 import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402

@@ -60,7 +60,21 @@ class Database:
 
 
 def create_postgresql(url: str, pool: int) -> Engine:
-    return create_engine(url, pool_size=pool, max_overflow=0, pool_pre_ping=True, pool_timeout=10)
+    """A process that freezes, or whose machine is gone, loses its locks within seconds; who waits for such a lock, or
+    for a server that is gone, is told so."""
+    patience = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "tcp_user_timeout": 15_000}
+    given = make_url(url).query
+    mine = {name: value for name, value in patience.items() if name not in given}
+    engine = create_engine(url, pool_size=pool, max_overflow=0, pool_pre_ping=True, pool_timeout=10, connect_args=mine)
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, record: Any) -> None:
+        connection.autocommit = True
+        for setting in ("idle_in_transaction_session_timeout = '10s'", "lock_timeout = '8s'"):
+            connection.execute(f"SET {setting}")
+        connection.autocommit = False
+
+    return engine
 
 
 def create_sqlite(url: str) -> Engine:

@@ -143,6 +143,8 @@ def _changes(last: Message | None, messages: Sequence[Message]) -> tuple[dict[st
         elif message["type"] == "checkpoint":
             named |= _keys(last)
             older = (last or {}).get("before" if last and last["key"] == message["key"] else "key")
+            if (message.get("step") or 0) > ((last or {}).get("step") or 0):
+                changes["failures"] = 0  # it gets on: attempts that were lost before count no more
             last = {name: message.get(name) for name in ("key", "step", "seconds")} | {"before": older}
             changes["checkpoint"] = last
             changes["error"] = null()  # the bucket is there again: starved() counts anew
@@ -174,11 +176,13 @@ def finish(context: Context, unit_id: str, attempt: int, result: dict[str, Any])
         job = _job_of(session, unit_id)
         if job is None or not _end(session, unit_id, attempt, State.SUCCEEDED, result=result, error=null()):
             return False
-        unit = session.get_one(Unit, unit_id)
+        unit, ended = session.get_one(Unit, unit_id), State(job.state) in ENDED  # a shard of a job that has failed
         done = session.scalar(
             update(Job)
             .where(Job.id == job.id)
-            .values(units_done=Job.units_done + 1, stored_bytes=Job.stored_bytes + _made(unit, result))
+            .values(
+                units_done=Job.units_done + 1, stored_bytes=Job.stored_bytes + (0 if ended else _made(unit, result))
+            )
             .returning(Job.units_done)
             .execution_options(synchronize_session=False)
         )
@@ -233,10 +237,11 @@ def release(
 
     `reason` ends the sentence 'The worker was lost' for people; `only_expired` is for the sweep."""
     with context.database.begin() as session:
-        held = _held(session, unit_id, attempt)
+        held = _held(session, unit_id, attempt, skip=only_expired)  # the sweep has others to look after
         if held is None:
             return False
-        if only_expired and not session.scalar(select(Unit.lease_until < now()).where(Unit.id == unit_id)):
+        expired = select(Unit.id).where(Unit.id == unit_id, Unit.lease_until < now()).with_for_update()
+        if only_expired and session.scalar(expired) is None:  # renewed, or being renewed at this moment
             return False
         job, unit = held
         failures = unit.failures + (0 if drained else 1)
@@ -271,9 +276,9 @@ def starved(context: Context, unit_id: str, attempt: int) -> bool:
         return True
 
 
-def _held(session: Session, unit_id: str, attempt: int) -> tuple[Job, Unit] | None:
-    """Job and unit, held, if this attempt is the one that runs."""
-    job = _job_of(session, unit_id)
+def _held(session: Session, unit_id: str, attempt: int, skip: bool = False) -> tuple[Job, Unit] | None:
+    """Job and unit, held, if this attempt is the one that runs; with `skip` None if another holds the job."""
+    job = _job_of(session, unit_id, skip)
     unit = session.get(Unit, unit_id, populate_existing=True)
     if job is None or unit is None or unit.attempt != attempt or unit.state != State.RUNNING:
         return None
@@ -301,10 +306,10 @@ def _requeue(
     events.append(session, job.id, "message", f"{what}; the work goes on {going_on}.", level, data)
 
 
-def _job_of(session: Session, unit_id: str) -> Job | None:
+def _job_of(session: Session, unit_id: str, skip: bool = False) -> Job | None:
     """The unit's job, held."""
     job_id = session.scalar(select(Unit.job_id).where(Unit.id == unit_id))
-    return moves.hold(session, job_id) if job_id else None
+    return moves.hold(session, job_id, skip=skip) if job_id else None
 
 
 def _set(session: Session, unit_id: str, attempt: int, /, **values: Any) -> str | None:

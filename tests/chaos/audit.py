@@ -104,7 +104,7 @@ def _ended(session: Any, found: Found, one: Accepted, job: Job) -> None:
     if why:
         found.impossible.append(f"{job.id} went {' > '.join(states)}: {why}")
     found.counts["attempts"] += sum(unit.attempt for unit in units)
-    found.counts["attempts lost"] += sum(unit.failures for unit in units)
+    found.counts["attempts broken off"] += sum(max(0, unit.attempt - 1) for unit in units)
 
 
 def fingerprint(context: Context, one: Accepted, keys: set[str]) -> Fingerprint:
@@ -121,15 +121,21 @@ def fingerprint(context: Context, one: Accepted, keys: set[str]) -> Fingerprint:
         else:
             manifest = json.loads(context.storage.get(f"projects/{job.project_id}/outputs/{job.id}/manifest.json"))
             files = [(file["key"], file["rows"], file["sha256"]) for file in manifest["files"]]
+            if not all(hashed(context, card["key"]) == card["sha256"] for card in manifest["cards"]):
+                return None
             beside = {key for key in keys if key.startswith(f"projects/{job.project_id}/outputs/{job.id}/part-")}
             told = (job.result or {})["output"]["rows"]
             if beside != {key for key, _, _ in files} or sum(rows for _, rows, _ in files) != told:
                 return None
     with ThreadPoolExecutor(4) as pool:
-        hashes = list(pool.map(lambda file: hashlib.sha256(context.storage.get(file[0], 1 << 30)).hexdigest(), files))
+        hashes = list(pool.map(lambda file: hashed(context, file[0]), files))
     if hashes != [sha for _, _, sha in files]:
         return None
     return [(name, sha) for _, name, sha in files]
+
+
+def hashed(context: Context, key: str) -> str:
+    return hashlib.sha256(context.storage.get(key, 1 << 30)).hexdigest()
 
 
 def _expected(context: Context, session: Any) -> Iterator[str]:
@@ -146,7 +152,8 @@ def _expected(context: Context, session: Any) -> Iterator[str]:
     for job in session.scalars(select(Job).where(Job.state == State.SUCCEEDED, Job.kind.in_(WITH_OUTPUT))):
         manifest = f"projects/{job.project_id}/outputs/{job.id}/manifest.json"
         yield manifest
-        yield from (file["key"] for file in json.loads(context.storage.get(manifest))["files"])
+        written = json.loads(context.storage.get(manifest))
+        yield from (file["key"] for file in [*written["files"], *written["cards"]])
     for job in session.scalars(select(Job).where(Job.kind == JobKind.PREVIEW, Job.state == State.SUCCEEDED)):
         if job.result:
             yield job.result["key"]

@@ -12,4 +12,4 @@ def test_nothing_is_lost_whatever_is_killed(kind: str) -> None:
     outcome = run(Storm(kind, 45.0, seed=1, every=3.0, pictures=False))
     assert not outcome.wrong, f"{outcome.summary()}\n{outcome.logs}"
     assert sum(outcome.faults.counts.values()) >= 5
-    assert outcome.found.counts["attempts"] > len(outcome.books.jobs)  # some work was broken off, and done again
+    assert outcome.found.counts["attempts broken off"] > 0  # work was broken off, and done again

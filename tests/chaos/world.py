@@ -74,8 +74,8 @@ class World:
     def _is_ours(self, process: psutil.Process) -> bool:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        mark = str(self.data.root)
-        return any(mark in word for word in process.cmdline()) or mark in process.environ().get("MINTAGE_WORK_DIR", "")
+        mark = str(self.data.root)  # children are told of it by their scratch folder alone
+        return any(mark in word for word in [*process.cmdline(), *process.environ().values()])
 
     def logs(self) -> str:
         """The ends of all logs."""

@@ -319,6 +319,31 @@ def test_a_lost_worker_hands_over_and_the_third_loss_is_the_end(context: Context
     assert "SIGKILL" in job.error["message"]
 
 
+def test_losses_are_forgiven_where_a_checkpoint_gets_further(context: Context, project: str) -> None:
+    context = with_settings(context, max_attempts=3)
+    job_id = train_job(context, project)
+    for step, failures in ((10, 1), (20, 1), (20, 2)):
+        got = claimed(context, job_id)
+        key = f"checkpoints/a{got.attempt}-{step}"
+        units.report(context, got.unit_id, got.attempt, [{"type": "checkpoint", "key": key, "step": step}])
+        assert units.release(context, got.unit_id, got.attempt, drained=False)
+        assert unit_of(context, job_id).failures == failures
+        with context.database.begin() as session:
+            session.execute(update(Unit).where(Unit.id == got.unit_id).values(available_at=now()))
+    got = claimed(context, job_id)
+    assert units.release(context, got.unit_id, got.attempt, drained=False)
+    assert row(context, Job, job_id).error["code"] == "worker_lost"
+
+
+def test_a_shard_that_ends_after_its_job_has_failed_costs_no_quota(context: Context, project: str) -> None:
+    job_id = generate_job(context, project)
+    one, two = (claimed(context, job_id, index) for index in range(2))
+    assert units.fail(context, one.unit_id, one.attempt, "oh", "Oh.")
+    units.finish(context, two.unit_id, two.attempt, {"key": "k", "rows": 1, "bytes": 12_345, "sha256": "0"})
+    job = row(context, Job, job_id)
+    assert (job.state, job.stored_bytes) == (State.FAILED, 0)
+
+
 def test_a_drain_is_no_failure_however_often(context: Context, project: str) -> None:
     context = with_settings(context, max_attempts=2)
     job_id = train_job(context, project)

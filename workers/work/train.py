@@ -14,7 +14,7 @@ from workers.engine.checkpoints import Unusable
 from workers.engine.team import Alone, Team
 from workers.engine.trainer import Progress, Trainer
 from workers.modalities import Dataset, Part, Stop, Training, modality
-from workers.work import checked, early
+from workers.work import cards, checked, early
 from workers.work.bench import STORAGE_ERRORS, Bench
 from workers.work.film import Film
 from workers.work.line import GRACE
@@ -22,6 +22,7 @@ from workers.work.preparing import Clock, Preparation
 
 METRICS_SECONDS = 1.0
 EVALUATIONS = 5  # over a run
+FOLLOWS = 3600.0  # rank 0 says when a team stops: a rank that waits for it must not end by itself
 DRAIN_SECONDS = 20.0  # within which a last checkpoint must be saved
 READY, OVER = 0.0, 1.0  # rank 0's words to the others: what they wait for is there; or, after a step, it was the last
 START = "start.safetensors"  # rank 0's state before its first step, in the folder that ranks share
@@ -61,6 +62,7 @@ def train(
         ended = early.stopped(training.trainer, clock.limit)
         report = early.told(training.export(model), ended, model)
         film.keep(model / "film.webp")
+        report = cards.carded(report, payload, config.model_dump(mode="json"), model)
         for sentence in report.get("warnings", ()):
             bench.line.event(sentence, "warning")
         files = upload(model, payload["prefix"], bench)
@@ -69,6 +71,7 @@ def train(
 
 def follow(payload: dict[str, Any], bench: Bench, team: Team, shared: Path) -> None:
     """Take the steps of a training with rank 0, which prepares, judges, saves and reports. Raises as `train` does."""
+    bench.line.grace = FOLLOWS
     config = spec(payload["modality"]).train_config.model_validate(payload["config"])
     team.told(READY)
     parts = [Part(_local(part, shared), part["rows"], part["split"]) for part in payload["dataset"]["parts"]]

@@ -82,7 +82,7 @@ def test_a_killed_child_goes_on_after_the_files_that_were_written(yard: Yard) ->
     child.kill()
     job = yard.wait(job_id, LONG)
     assert job.state == State.SUCCEEDED, job.error
-    assert (yard.unit(job_id).attempt, yard.unit(job_id).failures) == (2, 1)
+    assert yard.unit(job_id).attempt == 2
     attempts = [file["key"].rpartition("-a")[2] for file in manifest(yard, job_id)["files"]]
     assert attempts[:2] == ["1.csv", "1.csv"]
     assert attempts[-1] == "2.csv"
