@@ -17,6 +17,7 @@ from mintage.transport import Transport
 Points = list[MetricPoint]  # outside the classes, whose own `list` would hide the type
 Frames = list[Frame]
 Rows = list[dict[str, Any]]
+Require = dict[str, dict[str, float]]
 
 
 class Mintage:
@@ -52,15 +53,20 @@ class Mintage:
         seed: int | None = None,
         name: str | None = None,
         priority: str | None = None,
+        require: Require | None = None,
         **config: Any,
     ) -> Job:
-        """Start to train a model on a dataset that is ready; `config` takes the modality's own settings as well."""
+        """Start to train a model on a dataset that is ready; `config` takes the modality's own settings as well.
+
+        `require` are bounds on figures of its report, such as {"c2st_auc": {"max": 0.7}}: a model that fails them is
+        kept, marked in `gate`, and makes no output unless a job overrides that."""
         chosen = {"preset": preset, "steps": steps, "seed": seed, **config}
         body = {
             "kind": "train",
             "dataset_id": dataset if isinstance(dataset, str) else dataset.id,
             "name": name,
             "priority": priority,
+            "require": require or None,
             "config": {key: value for key, value in chosen.items() if value is not None},
         }
         return self.jobs.create(body)
@@ -78,13 +84,17 @@ class Mintage:
         options: dict[str, Any] | None = None,
         priority: str | None = None,
         retention_seconds: int | None = None,
+        require: Require | None = None,
+        override_gate: bool = False,
+        reason: str | None = None,
     ) -> Job:
         """Start to generate `count` samples; `model` may be a finished training job. A seed repeats a result.
 
         A condition is a value, {"in": [...]}, {"min": ..., "max": ...}, or {a value: its share, ...}. `given` are rows
         whose empty cells are made, `copies` times each: a dataset, or the path of a file, which is uploaded first; of
         pictures, those that are projected. `options` are the modality's own, such as {"truncation": 0.7}. The output
-        is deleted `retention_seconds` after it is there, if that is given."""
+        is deleted `retention_seconds` after it is there, if that is given. `require` is held against the model's report
+        beside what its training required; `override_gate` goes on all the same, which job and output tell."""
         if isinstance(given, Path):
             given = self.datasets.upload(given)
         model_id = model if isinstance(model, str) else model.model_id if isinstance(model, Job) else model.id
@@ -101,6 +111,9 @@ class Mintage:
             "options": options or None,
             "priority": priority,
             "retention_seconds": retention_seconds,
+            "require": require or None,
+            "override_gate": override_gate or None,
+            "reason": reason,
         }
         return self.jobs.create(body)
 
@@ -117,6 +130,9 @@ class Mintage:
         name: str | None = None,
         config: dict[str, Any] | None = None,
         priority: str | None = None,
+        require: Require | None = None,
+        override_gate: bool = False,
+        reason: str | None = None,
     ) -> Job:
         """Start to add synthetic rows to a dataset's own: as many as fill each class of `target` up to the largest, or,
         with the method 'enlarge', as many as make it `factor` times as large. Without a model one is trained first,
@@ -134,6 +150,9 @@ class Mintage:
             "name": name,
             "config": config or None,
             "priority": priority,
+            "require": require or None,
+            "override_gate": override_gate or None,
+            "reason": reason,
         }
         return self.jobs.create(body)
 

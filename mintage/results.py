@@ -168,6 +168,7 @@ class Model(Value):
     config: dict[str, Any] = field(default_factory=dict)
     created_at: str = ""
     stopped_early: StoppedEarly | None = None
+    gate: dict[str, Any] | None = None
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

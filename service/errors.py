@@ -76,6 +76,12 @@ class JobNotSucceeded(Conflict):
     code = "job_not_succeeded"
 
 
+class GateFailed(Conflict):
+    """The figures of the model's report are not what is required of them; 'override_gate' goes on all the same."""
+
+    code = "gate_failed"
+
+
 class NotRetryable(Conflict):
     """The job has not failed, or what it left in storage is not kept any more."""
 

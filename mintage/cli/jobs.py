@@ -27,7 +27,8 @@ from mintage.cli.common import (
     table,
 )  # fmt: skip
 from mintage.cli.conditions import conditions as read_conditions
-from mintage.cli.reports import gained, headline, scored
+from mintage.cli.reports import gained, gate_failed, headline, scored
+from mintage.cli.requirements import requirements
 from mintage.client import Mintage
 from mintage.results import Amount, Job
 
@@ -43,6 +44,12 @@ TimeLimit = Annotated[int | None, typer.Option(metavar="SECONDS", help="Stop tra
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the modality's own; repeatable.")
 ]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FIGURE<=NUMBER", help="Of the model's report, or 'FIGURE>=NUMBER'; repeatable."),
+]
+Override = Annotated[bool, typer.Option("--override-gate", help="Go on with a model that is not what was required.")]
+Reason = Annotated[str | None, typer.Option(help="Why the gate is overridden; kept with the job.")]
 Format = Annotated[str | None, typer.Option(help="Such as parquet, csv, jsonl; the modality's first.")]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the files go; ./JOB by default.")]
 
@@ -65,14 +72,16 @@ def train(
     priority: Priority = None,
     time_limit: TimeLimit = None,
     set_: Settings = None,
+    require: Require = None,
     no_wait: NoWait = False,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Train a GAN on a dataset; gives a model."""
     config = settings(set_ or []) | ({"time_limit_seconds": time_limit} if time_limit is not None else {})
+    bounds = requirements(require or [])
     with connect(ctx) as client:
-        job = client.train(dataset, preset=preset, steps=steps, seed=seed, name=name, priority=priority, **config)
+        job = client.train(dataset, preset, steps, seed, name, priority, bounds, **config)
         if no_wait:
             put(ctx, job.raw, _queued(job))
             return
@@ -84,6 +93,8 @@ def train(
         if job.stopped_early:
             out().print(f"[yellow]{escape(job.stopped_early.message)}[/yellow]\n")
         out().print(headline(client.models.report(job.model_id or "")))
+        if bounds and (failed := gate_failed(client.models.get(job.model_id or "").gate)):
+            out().print(failed)
         say(f"\nNext: [bold]mintage generate {job.model_id} --count 10000 --out synthetic[/bold]")
 
 
@@ -121,6 +132,9 @@ def generate(
             "'interpolate.seeds=[1,2]' and more.",
         ),
     ] = None,
+    require: Require = None,
+    override_gate: Override = False,
+    reason: Reason = None,
     name: Name = None,
     priority: Priority = None,
     out: Out = None,
@@ -133,11 +147,10 @@ def generate(
         raise typer.BadParameter("say how many, or which rows to complete", param_hint="--count")
     options = nested(option or [], "--option")
     met = read_conditions(where or [], conditions)
+    gate: dict[str, Any] = {"require": requirements(require or []), "override_gate": override_gate, "reason": reason}
     with connect(ctx) as client:
         given = _uploaded(ctx, client, complete) if complete else None
-        job = client.generate(
-            model, count, seed, format, met, name=name, given=given, copies=copies, options=options, priority=priority
-        )
+        job = client.generate(model, count, seed, format, met, name, given, copies, options, priority, **gate)
         if no_wait:
             put(ctx, job.raw, f"{_queued(job)}\nFetch it with: mintage jobs download {job.id}")
             return
@@ -165,6 +178,9 @@ def augment(
     steps: Steps = None,
     time_limit: TimeLimit = None,
     set_: Settings = None,
+    require: Require = None,
+    override_gate: Override = False,
+    reason: Reason = None,
     name: Name = None,
     priority: Priority = None,
     out: Out = None,
@@ -175,10 +191,18 @@ def augment(
     """Add synthetic rows that balance or enlarge a dataset, and say what a classifier gains."""
     chosen = {"preset": preset, "steps": steps, "time_limit_seconds": time_limit}
     config = settings(set_ or []) | {key: value for key, value in chosen.items() if value is not None}
-    wish = {"target": target, "method": method, "factor": factor, "count": count, "seed": seed, "format": format}
-    wish |= {"priority": priority}
+    wish: dict[str, Any] = {
+        "target": target,
+        "method": method,
+        "factor": factor,
+        "count": count,
+        "seed": seed,
+        "format": format,
+    }
+    wish |= {"priority": priority, "override_gate": override_gate, "reason": reason}
+    wish |= {"require": requirements(require or [])}
     with connect(ctx) as client:
-        job = client.augment(dataset, model=model, name=name, config=config, **wish)  # type: ignore[arg-type]
+        job = client.augment(dataset, model=model, name=name, config=config, **wish)
         if no_wait:
             put(ctx, job.raw, f"{_queued(job)}\nFetch it with: mintage jobs download {job.id}")
             return

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.markup import escape
 
 from mintage.cli.common import DataDir, Json, age, connect, entries, group, put, put_json, state, table
-from mintage.cli.reports import headline
+from mintage.cli.reports import gate_failed, headline
 
 app = group("models", "Trained generators: list them, read how good and how private they are.")
 Id = Annotated[str, typer.Argument(metavar="MODEL", help="Its id: mdl_...")]
@@ -41,7 +42,7 @@ def show(ctx: typer.Context, model: Id, json: Json = False, data_dir: DataDir = 
             "dataset": found.dataset_id, "job": found.job_id, "settings": config, "made": age(found.created_at),
         }
     )  # fmt: skip
-    put(ctx, found.raw, shown)
+    put(ctx, found.raw, Group(shown, gate_failed(found.gate)))
 
 
 @app.command()

@@ -26,6 +26,21 @@ def headline(report: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def gate_failed(gate: Mapping[str, Any] | None) -> str:
+    """Of a model that is not what was required: which figures are beyond their bounds; nothing of any other."""
+    if not gate or gate.get("passed") is not False:
+        return ""
+    said = {"min": "at least", "max": "at most"}
+    beyond = [
+        f"{one['figure']} is {one['value']:.6g}, {said[end]} {one[end]:.6g} was required"
+        for one in gate.get("failed") or []
+        for end in said
+        if one.get(end) is not None
+    ]
+    absent = [f"{name} is not in the report" for name in gate.get("missing") or []]
+    return f"\n[bold red]The model fails its gate:[/bold red] {escape('; '.join([*beyond, *absent]))}."
+
+
 def gained(result: Mapping[str, Any]) -> RenderableType:
     """Of an augmentation: each figure without and with the synthetic rows, what that means, and what to know of it."""
     before, after = _flat(result.get("before")), _flat(result.get("after"))

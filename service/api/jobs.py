@@ -1,9 +1,9 @@
 """/v1/jobs: submitted, looked at, listed, cancelled, retried, deleted; the output of those that make files."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query, Response
-from pydantic import ConfigDict, Field, Strict, WithJsonSchema
+from pydantic import ConfigDict, Field, Strict, WithJsonSchema, model_validator
 from pydantic import Discriminator as By
 
 from service.api.dependencies import Body, Id, Name, OnlyOnce, Paging, Parts, Reference, Who, answered
@@ -15,6 +15,7 @@ from service.errors import (
     BodyTooLarge,
     Conflict,
     DatasetNotReady,
+    GateFailed,
     IdempotencyKeyReused,
     InvalidCondition,
     JobNotSucceeded,
@@ -24,6 +25,7 @@ from service.errors import (
     QuotaExceeded,
 )
 from service.usecases import augmenting, ended, generating, jobs, outputs, scoring
+from service.usecases.gating import Demand
 
 Rank = Annotated[Priority, Strict(False), Field(description="Whose units go first, over all projects.")]
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -60,6 +62,35 @@ Retention = Annotated[
         description="How long the output is kept once it is there; the server's if absent.",
     ),
 ]
+
+
+class Bound(Body):
+    """Of a figure: at least `min`, at most `max`, or both."""
+
+    min: float | None = Field(None, allow_inf_nan=False)
+    max: float | None = Field(None, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _a_range(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("A bound has a 'min', a 'max', or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("The 'min' is above the 'max'")
+        return self
+
+
+Require = Annotated[
+    dict[str, Bound],
+    Field(
+        max_length=100,
+        description='What figures of the model\'s report must be, such as `{"c2st_auc": {"max": 0.7}}`; '
+        "see `figures` of /v1/modalities.",
+    ),
+]
+Override = Annotated[
+    bool, Field(description="Go on with a model whose figures are not what was required; the job's events tell it.")
+]
+Reason = Annotated[Name | None, Field(description="Why the gate is overridden; kept with the job and its output.")]
 Condition = Annotated[Any, WithJsonSchema(CONDITION)]  # each modality reads them by what it knows of the column
 
 
@@ -74,6 +105,7 @@ class TrainJob(Body):
     dataset_id: Reference
     name: Name | None = Field(None, description="Also of the model; the dataset's name if absent.")
     config: dict[str, Any] = Field(default_factory=dict, description="See /v1/modalities.")
+    require: Require = Field(default_factory=dict)
     priority: Rank = Priority.NORMAL
 
 
@@ -110,6 +142,9 @@ class GenerateJob(Body):
     options: dict[str, Any] = Field(
         default_factory=dict, description="The modality's own: see `generate_options` of /v1/modalities."
     )
+    require: Require = Field(default_factory=dict)
+    override_gate: Override = False
+    reason: Reason = None
     retention_seconds: Retention = None
     name: Name | None = None
     priority: Rank = Priority.NORMAL
@@ -134,6 +169,9 @@ class AugmentJob(Body):
     seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same rows; drawn if absent.")
     format: str | None = Field(None, max_length=32, description="One of the modality's; its first if absent.")
     config: dict[str, Any] = Field(default_factory=dict, description="Of the training, where there is no model.")
+    require: Require = Field(default_factory=dict)
+    override_gate: Override = False
+    reason: Reason = None
     retention_seconds: Retention = None
     name: Name | None = Field(None, description="Also of the model that is trained.")
     priority: Rank = Priority.NORMAL
@@ -171,17 +209,31 @@ class JobFilter(Paging):
     status_code=201,
     response_model=views.JobView,
     responses=documented(
-        NotFound, DatasetNotReady, ModelNotReady, InvalidCondition, IdempotencyKeyReused, BodyTooLarge, QuotaExceeded
+        NotFound,
+        DatasetNotReady,
+        ModelNotReady,
+        GateFailed,
+        InvalidCondition,
+        IdempotencyKeyReused,
+        BodyTooLarge,
+        QuotaExceeded,
     ),
 )
-def create_job(body: NewJob, parts: Parts, once: OnlyOnce) -> Response:
+def create_job(body: NewJob, parts: Parts, once: OnlyOnce, who: Who) -> Response:
     if isinstance(body, TrainJob):
-        return answered(jobs.train(parts, once, body.dataset_id, body.config, body.name, body.priority))
-    if isinstance(body, AugmentJob):
-        return answered(augmenting.augment(parts, once, augmenting.Wish(**body.model_dump(exclude={"kind"}))))
+        require = _bounds(body.require)
+        return answered(jobs.train(parts, once, body.dataset_id, body.config, body.name, body.priority, require))
     if isinstance(body, ScoreJob):
         return answered(scoring.score(parts, once, scoring.Wish(**body.model_dump(exclude={"kind"}))))
-    return answered(generating.generate(parts, once, generating.Wish(**body.model_dump(exclude={"kind"}))))
+    demand = Demand(_bounds(body.require), body.override_gate, body.reason, who.key_id)
+    wish = body.model_dump(exclude={"kind", "require", "override_gate", "reason"})
+    if isinstance(body, AugmentJob):
+        return answered(augmenting.augment(parts, once, augmenting.Wish(**wish, demand=demand)))
+    return answered(generating.generate(parts, once, generating.Wish(**wish, demand=demand)))
+
+
+def _bounds(require: dict[str, Bound]) -> dict[str, dict[str, float]]:
+    return {name: bound.model_dump(exclude_none=True) for name, bound in require.items()}
 
 
 @router.get("", operation_id="list_jobs", summary="List jobs, newest first", responses=documented())

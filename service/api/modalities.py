@@ -27,6 +27,7 @@ def _view(spec: ModalitySpec) -> ModalityView:
         augments=spec.check_target is not None,
         scores=spec.check_scored is not None,
         completes=spec.check_given is not None,
+        figures=sorted(spec.figures),
         config=spec.train_config.model_json_schema(),
         options=spec.dataset_options.model_json_schema(),
         generate_options=spec.generate_options.model_json_schema(),

@@ -1,7 +1,7 @@
 """What a modality tells the service about itself, torch-free: API, CLI, pages and docs are read from it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,6 +87,8 @@ class ModalitySpec:
     check_scored: Callable[[Schema, Schema], None] | None = None
     # raises InvalidRequest for what does not fit the dataset
     check_config: Callable[[Schema, Config], None] | None = None
+    # where in a model's report the figures are that a gate can name: the keys that lead there
+    figures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     several_gpus: bool = False  # whether a batch of a training can be shared out: see workers/engine/steps.py
     generate_options: type[GenerateOptions] = GenerateOptions
     # (model's schema, options, what else is asked for): the same with count and format where they follow from the

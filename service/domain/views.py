@@ -299,6 +299,24 @@ class ModelFile(View):
     url: str | None = Field(None, description="Presigned; absent in lists.")
 
 
+class BeyondView(View):
+    """A figure that is beyond a bound."""
+
+    figure: str = Field(examples=["c2st_auc"])
+    value: float
+    min: float | None = Field(None, description="That was required, if the figure is below it.")
+    max: float | None = Field(None, description="That was required, if the figure is above it.")
+
+
+class GateView(View):
+    """What was required of a model's figures, and how it stands against that."""
+
+    require: dict[str, dict[str, float]]
+    passed: bool | None = Field(description="Null until there is a report.")
+    failed: list[BeyondView]
+    missing: list[str] = Field(description="Required figures that the report does not have: the gate fails by them.")
+
+
 class ModelView(View):
     """A trained generator and discriminator, with codec, config, report and samples."""
 
@@ -315,6 +333,12 @@ class ModelView(View):
                 "config": {"preset": "draft", "steps": None, "seed": 0},
                 "created_at": AT,
                 "stopped_early": None,
+                "gate": {
+                    "require": {"c2st_auc": {"max": 0.7}},
+                    "passed": False,
+                    "failed": [{"figure": "c2st_auc", "value": 0.83, "min": None, "max": 0.7}],
+                    "missing": [],
+                },
                 "files": [{"name": "generator.safetensors", "bytes": 1_200_000, "sha256": "9f86d0818...", "url": None}],
             }
         }
@@ -330,6 +354,7 @@ class ModelView(View):
     config: dict[str, Any]
     created_at: datetime
     stopped_early: StoppedEarlyView | None = Field(None, description="Null where all steps were trained.")
+    gate: GateView | None = Field(None, description="Null where nothing was required of the model's figures.")
     files: list[ModelFile]
 
 
@@ -345,6 +370,7 @@ class ModalityView(View):
     augments: bool = Field(description="Whether its datasets can be augmented.")
     completes: bool = Field(description="Whether its models complete given rows.")
     scores: bool = Field(description="Whether its models judge uploaded samples.")
+    figures: list[str] = Field(description="Of its reports, that `require` of a job can name.")
     config: dict[str, Any] = Field(description="JSON schema of a train job's `config`.")
     options: dict[str, Any] = Field(description="JSON schema of a dataset's `options`.")
     generate_options: dict[str, Any] = Field(description="JSON schema of a generation's `options`.")

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -16,7 +16,8 @@ from service.domain.modality import Method, ModalitySpec
 from service.domain.states import DatasetStatus, JobKind, Priority
 from service.domain.views import JobView
 from service.errors import DatasetNotReady
-from service.usecases import jobs, quotas
+from service.usecases import gating, jobs, quotas
+from service.usecases.gating import Demand
 from service.usecases.idempotency import Answer, Once, answer
 from service.usecases.invalid import refuse
 from service.usecases.opening import open_job
@@ -40,12 +41,13 @@ class Wish:
     name: str | None
     priority: Priority = Priority.NORMAL
     retention_seconds: int | None = None  # of the output
+    demand: Demand = field(default_factory=Demand)
 
 
 def augment(context: Context, once: Once, wish: Wish) -> Answer:
     """An augmentation by a model that there is, or by one that the job trains first and that stays.
 
-    Raises NotFound, DatasetNotReady, ModelNotReady, and InvalidRequest for what cannot be augmented so."""
+    Raises NotFound, DatasetNotReady, ModelNotReady, GateFailed, and InvalidRequest for what cannot be augmented so."""
 
     fit = jobs.fitting(context, once.project_id, wish.dataset_id, wish.config)
 
@@ -68,12 +70,16 @@ def augment(context: Context, once: Once, wish: Wish) -> Answer:
             model, total, first = scope.get(Model, wish.model_id, lock=True), 1, JobKind.AUGMENT
             _refuse_unfit(model, dataset, wish)
             check_target(dataset.schema or {}, wish.target, wish.method, model.config)
+            resolved |= gating.admit(session, model, wish.demand)
         else:
             config = fit(dataset)
             check_target(dataset.schema or {}, wish.target, wish.method, config)
-            model = jobs.new_model(session, once.project_id, dataset, new_id("mdl"), id, wish.name, config)
+            gating.refuse_unknown(spec, wish.demand.require)
+            own = gating.with_gate(config, wish.demand.require)
+            model = jobs.new_model(session, once.project_id, dataset, new_id("mdl"), id, wish.name, own)
             session.add(model)
-            resolved, total, first = resolved | {"config": config}, 2, JobKind.TRAIN
+            resolved |= {"config": config} | gating.awaited(session, wish.demand)
+            total, first = 2, JobKind.TRAIN
         job = open_job(
             session,
             once.project_id,
@@ -88,6 +94,7 @@ def augment(context: Context, once: Once, wish: Wish) -> Answer:
             first=first,
             priority=wish.priority,
         )
+        gating.note(session, job)
         return jobs.view(session, job)
 
     return jobs.and_ring(context, answer(context, once, 201, work))

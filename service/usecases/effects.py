@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from service.db.tables import Dataset, Job, Model, Unit
 from service.domain.states import DatasetStatus, JobKind, ModelStatus
-from service.usecases import moves, payloads
+from service.usecases import gating, moves, payloads
 from service.usecases.opening import open_unit
 
 Result = dict[str, Any]
@@ -20,9 +20,11 @@ def on_success(session: Session, job: Job, unit: Unit, attempt: int, result: Res
         return _dataset_ready(session, job, attempt, result)
     if unit.kind == JobKind.TRAIN:
         made = _model_ready(session, job, attempt, result)
+        going_on = gating.trained(session, job)
         if job.kind == JobKind.TRAIN:
             return made
-        open_unit(session, job, JobKind(job.kind), unit.index + 1)  # the model is there: what it is for comes next
+        if going_on:
+            open_unit(session, job, JobKind(job.kind), unit.index + 1)  # the model is there: what it is for comes next
         return None
     if unit.kind == JobKind.PREVIEW:
         return result

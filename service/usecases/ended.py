@@ -9,7 +9,7 @@ from service.db.database import Scope, now
 from service.db.tables import Dataset, Job, Model
 from service.domain.states import ENDED, WITH_OUTPUT, DatasetStatus, JobKind, ModelStatus, State
 from service.domain.views import JobView
-from service.errors import Conflict, NotFound, NotRetryable
+from service.errors import Conflict, GateFailed, NotFound, NotRetryable
 from service.usecases import jobs, moves, quotas
 from service.usecases.idempotency import Answer, Once, answer
 
@@ -65,6 +65,10 @@ def _refuse_unless_retryable(session: Session, job: Job) -> None:
     """Raises NotRetryable."""
     if job.state != State.FAILED:
         raise NotRetryable(f"The job is {job.state}; only one that has failed can be retried.")
+    if (job.error or {}).get("code") == GateFailed.code:
+        raise NotRetryable(
+            "The model is as it was, and so is its gate; submit a job that names it and 'override_gate'."
+        )
     if job.retry_until is None or job.retry_until <= (session.scalar(select(now())) or 0.0):
         raise NotRetryable("What the failed job left in storage is not kept any more; submit a new job.")
     dataset = session.get(Dataset, job.dataset_id) if job.dataset_id else None

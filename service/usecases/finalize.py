@@ -64,7 +64,7 @@ def manifest(job: Job, modality: str, units: list[Unit]) -> dict[str, Any]:
         "count": sum(file["rows"] for file in made) if told else job.spec["count"],
         "seed": job.spec["seed"],
         "conditions": job.spec.get("conditions") or {},
-        **{name: job.spec[name] for name in ("given", "copies", "options") if name in job.spec},
+        **{name: job.spec[name] for name in ("given", "copies", "options", "gate") if name in job.spec},
         "created_at": datetime.fromtimestamp(ended, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         **({told: last["told"]} if told else {}),
         "files": [

@@ -16,7 +16,8 @@ from service.domain.modality import Asked, GenerateOptions, ModalitySpec
 from service.domain.states import DatasetStatus, JobKind, Priority
 from service.domain.views import JobView
 from service.errors import DatasetNotReady
-from service.usecases import jobs, quotas
+from service.usecases import gating, jobs, quotas
+from service.usecases.gating import Demand
 from service.usecases.idempotency import Answer, Once, answer
 from service.usecases.invalid import from_validation, refuse
 from service.usecases.opening import open_job
@@ -37,10 +38,12 @@ class Wish:
     options: Mapping[str, Any] = field(default_factory=dict)
     priority: Priority = Priority.NORMAL
     retention_seconds: int | None = None  # of the output
+    demand: Demand = field(default_factory=Demand)
 
 
 def generate(context: Context, once: Once, wish: Wish) -> Answer:
-    """A generation in shards. Raises NotFound, ModelNotReady, DatasetNotReady, InvalidRequest, InvalidCondition.
+    """A generation in shards. Raises NotFound, ModelNotReady, DatasetNotReady, InvalidRequest, InvalidCondition,
+    GateFailed.
 
     Without a seed one is drawn, so that two generations differ; the job's spec tells it."""
 
@@ -68,6 +71,7 @@ def generate(context: Context, once: Once, wish: Wish) -> Answer:
             resolved |= {"given": dataset.id, "copies": wish.copies or 1}
         if found := options.model_dump(mode="json"):
             resolved |= {"options": found}
+        resolved |= gating.admit(session, model, wish.demand)
         job = open_job(
             session,
             once.project_id,
@@ -81,6 +85,7 @@ def generate(context: Context, once: Once, wish: Wish) -> Answer:
             payloads=jobs.shards(count, spec.shard_samples),
             total=-(-count // spec.shard_samples),
         )
+        gating.note(session, job)
         return jobs.view(session, job)
 
     return jobs.and_ring(context, answer(context, once, 201, work))

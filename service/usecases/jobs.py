@@ -13,12 +13,13 @@ from service import modalities
 from service.bootstrap import Context
 from service.db.database import Scope, now
 from service.db.tables import Dataset, Job, Model, Unit
+from service.domain.gate import Require
 from service.domain.ids import new_id
 from service.domain.modality import ModalitySpec
 from service.domain.states import ENDED, DatasetStatus, JobKind, ModelStatus, Priority, State
 from service.domain.views import ErrorView, JobView, Page, ProgressView, StoppedEarlyView, moment, moment_or_none
 from service.errors import Conflict, DatasetNotReady, InvalidRequest, ModelNotReady, NotFound
-from service.usecases import events, moves, quotas
+from service.usecases import events, gating, moves, quotas
 from service.usecases.idempotency import Answer, Once, answer
 from service.usecases.invalid import from_validation, refuse
 from service.usecases.opening import open_job, ring
@@ -35,9 +36,10 @@ def train(
     config: Mapping[str, Any],
     name: str | None,
     priority: Priority = Priority.NORMAL,
+    require: Require | None = None,
 ) -> Answer:
     """A training, and the model that it will make. Raises NotFound, DatasetNotReady, InvalidRequest for a config that
-    the dataset's modality does not take."""
+    the dataset's modality does not take, and for required figures that its reports do not have."""
 
     fit = fitting(context, once.project_id, dataset_id, config)
 
@@ -47,9 +49,11 @@ def train(
         if dataset.status != DatasetStatus.READY or dataset.modality is None:
             raise DatasetNotReady(f"The dataset is {dataset.status}; it can be trained on once it is ready.")
         resolved = fit(dataset)
-        spec = {"modality": dataset.modality, "config": resolved}
+        gating.refuse_unknown(modalities.spec(dataset.modality), require or {})
+        spec = {"modality": dataset.modality, "config": resolved} | ({"require": require} if require else {})
         model_id, job_id = new_id("mdl"), new_id("job")
-        session.add(new_model(session, once.project_id, dataset, model_id, job_id, name, resolved))
+        own = gating.with_gate(resolved, require or {})
+        session.add(new_model(session, once.project_id, dataset, model_id, job_id, name, own))
         job = open_job(
             session,
             once.project_id,

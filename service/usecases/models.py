@@ -12,10 +12,10 @@ from service.db.database import Scope
 from service.db.tables import Job, Model
 from service.domain.schemas import LEVELS_LISTED, LEVELS_SHOWN, shown
 from service.domain.states import ENDED, JobKind, ModelStatus
-from service.domain.views import ModelFile, ModelView, Page, StoppedEarlyView, moment
+from service.domain.views import GateView, ModelFile, ModelView, Page, StoppedEarlyView, moment
 from service.errors import InUse, ModelNotReady
 from service.storage.objects import Missing
-from service.usecases import moves, payloads
+from service.usecases import gating, moves, payloads
 from service.usecases.jobs import refuse_unless_ready
 
 
@@ -91,11 +91,17 @@ def _view(context: Context, row: Model, urls: bool) -> ModelView:
         dataset_id=row.dataset_id,
         job_id=row.job_id,
         schema=shown(row.schema, LEVELS_SHOWN if urls else LEVELS_LISTED),
-        config=row.config,
+        config=gating.without_gate(row.config),
+        gate=_gate(row),
         created_at=moment(row.created_at),
         stopped_early=StoppedEarlyView(**row.stopped_early) if row.stopped_early else None,
         files=[_file(context, file, urls) for file in row.files],
     )
+
+
+def _gate(row: Model) -> GateView | None:
+    found = gating.shown(row)
+    return GateView(**found) if found else None
 
 
 def _file(context: Context, file: Mapping[str, Any], urls: bool) -> ModelFile:

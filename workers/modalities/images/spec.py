@@ -19,6 +19,12 @@ MINIMUM_SIDE, MAXIMUM_SIDE = 16, 512
 # Zip files that are something else: office documents, packages, arrays.
 OTHER_ZIPS = {".xlsx", ".docx", ".pptx", ".ods", ".odt", ".jar", ".apk", ".npz", ".whl", ".epub", ".pt", ".pth"}
 
+FIGURES = (  # of a report, as far as it has them: there are none of labels where there are no classes
+    "label_accuracy", "train_on_synthetic", "coverage", "density", "precision", "recall", "spread",
+    "nearest_training_picture", "close_to_training", "KID-EffNetLite0", "FD-EffNetLite0", "KID-Inception",
+    "FD-Inception",
+)  # fmt: skip
+
 
 class ImageOptions(DatasetOptions):
     """How to read an archive of pictures."""
@@ -198,5 +204,6 @@ SPEC = ModalitySpec(
     generate_options=ImageGenerateOptions,
     arranged=arranged,
     check_scored=check_scored,
+    figures={name: ("figures", name) for name in FIGURES},
     several_gpus=True,
 )

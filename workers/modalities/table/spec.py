@@ -162,4 +162,5 @@ SPEC = ModalitySpec(
     check_given=check_given,
     check_scored=check_scored,
     check_config=check_config,
+    figures={name: (name,) for name in ("shape", "trend", "c2st_auc", "dcr_share")},
 )
