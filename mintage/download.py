@@ -29,14 +29,15 @@ EXPIRED = frozenset({400, 401, 403})  # how stores answer a presigned URL that i
 
 
 def download(client: "Mintage", job_id: str, directory: Path, progress: bool = False) -> list[Path]:
-    """Every file of the job's output into `directory`, which then holds this output and no part of an earlier one."""
+    """Every file of the job's output into `directory`, which then holds this output, its cards and no part of an
+    earlier one. Returns the paths of the files."""
     manifest = client.jobs.output(job_id)
-    for file in manifest.files:
+    for file in manifest.beside:
         _check_name(file.name)
     directory.mkdir(parents=True, exist_ok=True)
     urls = _Urls(client, job_id, manifest)
     with Progress(console=Console(stderr=True), transient=True, disable=not progress) as live:
-        task = live.add_task("downloading", total=sum(file.bytes for file in manifest.files))
+        task = live.add_task("downloading", total=sum(file.bytes for file in manifest.beside))
 
         stopped = threading.Event()
 
@@ -50,7 +51,7 @@ def download(client: "Mintage", job_id: str, directory: Path, progress: bool = F
 
         with ThreadPoolExecutor(THREADS) as pool:
             try:
-                paths = list(pool.map(one, manifest.files))
+                paths = list(pool.map(one, manifest.beside))[: len(manifest.files)]
             except BaseException:  # Ctrl-C as well: the other files stop where they are
                 stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -66,7 +67,7 @@ class _Urls:
         self._client = client
         self._job_id = job_id
         self._lock = threading.Lock()
-        self._urls = {file.name: file.url for file in manifest.files}
+        self._urls = {file.name: file.url for file in manifest.beside}
 
     def get(self, name: str) -> str:
         with self._lock:
@@ -75,7 +76,7 @@ class _Urls:
     def renew(self, name: str, old: str) -> None:
         with self._lock:
             if self._urls[name] == old:  # else another thread was here first
-                self._urls = {file.name: file.url for file in self._client.jobs.output(self._job_id).files}
+                self._urls = {file.name: file.url for file in self._client.jobs.output(self._job_id).beside}
 
 
 def _file(http: httpx.Client, urls: _Urls, file: OutputFile, directory: Path, count: Callable[[int], None]) -> Path:
@@ -156,15 +157,18 @@ def _check_name(name: str) -> None:
 def _replace_manifest(directory: Path, job_id: str, manifest: Output) -> None:
     """Note what lies here, and remove the files of an output that was downloaded here before, so that two never mix."""
     path = directory / MANIFEST
-    names = {file.name for file in manifest.files}
+    names = {file.name for file in manifest.beside}
     for name in _names_before(path) - names:
         (directory / name).unlink(missing_ok=True)
     files = [{"name": f.name, "bytes": f.bytes, "sha256": f.sha256, "rows": f.rows} for f in manifest.files]
     rest = {
-        key: value for key, value in manifest.raw.items() if key not in ("files", "expires_at")
+        key: value for key, value in manifest.raw.items() if key not in ("files", "cards", "expires_at")
     }  # URLs are secrets that expire
     part = directory / f".{MANIFEST}.part"
-    part.write_text(json.dumps({"job_id": job_id, **rest, "files": files}, indent=2) + "\n", encoding="utf-8")
+    cards = [{"name": card.name, "bytes": card.bytes, "sha256": card.sha256} for card in manifest.cards]
+    part.write_text(
+        json.dumps({"job_id": job_id, **rest, "cards": cards, "files": files}, indent=2) + "\n", encoding="utf-8"
+    )
     os.replace(part, path)
 
 
@@ -173,7 +177,7 @@ def _names_before(path: Path) -> set[str]:
         written = json.loads(path.read_text(encoding="utf-8"))
         if "job_id" not in written:
             return set()
-        names = {str(file["name"]) for file in written["files"]}
+        names = {str(file["name"]) for file in [*written["files"], *written.get("cards", [])]}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
     return {name for name in names if name == Path(name).name and name not in ("", ".", "..")}

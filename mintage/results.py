@@ -99,13 +99,20 @@ class Output(Value):
     """The manifest of a finished generation; each file with a URL that works for a while."""
 
     files: tuple[OutputFile, ...] = ()
+    cards: tuple[OutputFile, ...] = ()  # what tells of the files: card.md and croissant.json
     count: int = 0
     format: str = ""
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, item: dict[str, Any]) -> Output:
-        return cls.read(item, files=tuple(OutputFile.read(one) for one in item.get("files", [])), raw=item)
+        files, cards = (tuple(OutputFile.read(one) for one in item.get(name, [])) for name in ("files", "cards"))
+        return cls.read(item, files=files, cards=cards, raw=item)
+
+    @property
+    def beside(self) -> tuple[OutputFile, ...]:
+        """All that a download fetches."""
+        return (*self.files, *self.cards)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,13 @@ class DatasetOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    license: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]{0,99}$",
+        description="Under which the data may be used, as an SPDX identifier such as 'CC-BY-4.0'; for the cards of "
+        "models and outputs. Unknown if absent.",
+    )
+
 
 class TrainConfig(BaseModel):
     """One dial, the rest derived from it and the data; a modality adds its own fields. Unknown fields are refused."""

@@ -252,6 +252,14 @@ class OutputFile(View):
     url: str = Field(description="Anyone who has it can download the file until it expires.")
 
 
+class CardFile(View):
+    name: str = Field(examples=["card.md", "croissant.json"])
+    key: str
+    bytes: int
+    sha256: str
+    url: str = Field(description="As of a file.")
+
+
 class OutputView(View):
     """A finished generation: the manifest, with a presigned URL for each file."""
 
@@ -277,6 +285,15 @@ class OutputView(View):
                         "url": "https://s3.example/mintage/...",
                     }
                 ],
+                "cards": [
+                    {
+                        "name": "croissant.json",
+                        "key": "projects/prj_.../outputs/job_.../croissant.json",
+                        "bytes": 5_120,
+                        "sha256": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+                        "url": "https://s3.example/mintage/...",
+                    }
+                ],
             }
         },
     )
@@ -290,6 +307,10 @@ class OutputView(View):
     created_at: Any
     expires_at: datetime
     files: list[OutputFile]
+    cards: list[CardFile] = Field(
+        default_factory=list,
+        description="What tells of the files: card.md for people, croissant.json for programs (Croissant 1.0).",
+    )
 
 
 class ModelFile(View):

@@ -1,4 +1,4 @@
-"""Ends a job whose files are all there: the manifest is written last, then the job flips.
+"""Ends a job whose files are all there: cards, then the manifest as the last object, then the job flips.
 
 Any process may do this at any time, and several at once: the manifest's bytes depend on the rows alone."""
 
@@ -11,7 +11,7 @@ from sqlalchemy import select
 from service.bootstrap import Context
 from service.db.tables import Job, Model, Unit
 from service.domain.states import JobKind, State
-from service.usecases import moves, payloads
+from service.usecases import cards, moves, payloads
 
 TOLD = {JobKind.AUGMENT: "augmented", JobKind.SCORE: "scored"}  # whose last unit says more: its name in the manifest
 
@@ -26,7 +26,9 @@ def finalize(context: Context, job_id: str) -> bool:
         if any(unit.state != State.SUCCEEDED for unit in units):
             return False
         model = session.get(Model, job.model_id)
-        written = manifest(job, model.modality if model else "", units)
+        made = cards.of(model)
+        written = manifest(job, made.modality, units)
+    written["cards"] = cards.put(context, job, made, written)
     body = json.dumps(written, indent=1).encode()
     context.storage.put(manifest_key(job), body, "application/json")
     files = written["files"]
@@ -47,7 +49,7 @@ def finalize(context: Context, job_id: str) -> bool:
 
 
 def manifest_key(job: Job) -> str:
-    return f"projects/{job.project_id}/outputs/{job.id}/manifest.json"
+    return cards.prefix(job) + "manifest.json"
 
 
 def manifest(job: Job, modality: str, units: list[Unit]) -> dict[str, Any]:

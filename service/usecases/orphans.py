@@ -16,6 +16,8 @@ from sqlalchemy.orm import Session
 from service.bootstrap import Context
 from service.db.tables import Dataset, Job, Model, Trash, Unit, Upload
 from service.domain.states import ENDED, DatasetStatus, JobKind, ModelStatus, State
+from service.usecases import cards
+from service.usecases.finalize import manifest_key
 
 GRACE_SECONDS = 86_400.0  # an object is there before the row that names it; and no copy of a database is so much older
 KEY = re.compile(r"(projects/[^/]+/)(datasets|models|jobs|outputs)/([^/]+)/(.+)")
@@ -125,8 +127,7 @@ def _of_outputs(session: Session, owners: dict[str, list[Named]]) -> set[str]:
         if row.state in (State.QUEUED, State.RUNNING):
             known |= keys
         elif row.state == State.SUCCEEDED and not ((row.result or {}).get("output") or {}).get("deleted"):
-            manifest = f"projects/{row.project_id}/outputs/{row.id}/manifest.json"
-            known |= keys & {manifest, *_files(session, row, owners[row.id])}
+            known |= keys & {manifest_key(row), *cards.keys(row), *_files(session, row, owners[row.id])}
     return known
 
 

@@ -8,7 +8,7 @@ from service.bootstrap import Context
 from service.db.database import Scope, now
 from service.db.tables import Job
 from service.domain.states import WITH_OUTPUT, State
-from service.domain.views import OutputFile, OutputView, moment
+from service.domain.views import CardFile, OutputFile, OutputView, moment
 from service.errors import JobNotSucceeded, NotFound
 from service.storage.objects import Missing
 from service.usecases.finalize import manifest_key
@@ -32,8 +32,8 @@ def get(context: Context, project_id: str, job_id: str) -> OutputView:
     except Missing:
         raise NotFound("The output is not kept any more.") from None
     seconds = context.settings.url_seconds
-    files = [
-        OutputFile(**file, url=context.storage.sign_get(file["key"], seconds, file["name"]))
-        for file in manifest["files"]
-    ]
-    return OutputView(**(manifest | {"files": files, "expires_at": moment(at + seconds)}))
+    files, cards = (
+        [view(**file, url=context.storage.sign_get(file["key"], seconds, file["name"])) for file in listed]
+        for view, listed in ((OutputFile, manifest["files"]), (CardFile, manifest.get("cards", [])))
+    )
+    return OutputView(**(manifest | {"files": files, "cards": cards, "expires_at": moment(at + seconds)}))

@@ -80,6 +80,7 @@ def _train(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
     return {
         "modality": model.modality,
         "dataset": _dataset(session, job),
+        "named": _named(session, job),
         "config": job.spec["config"],
         "model_id": model.id,
         "prefix": model_prefix(job, unit.attempt),
@@ -158,6 +159,12 @@ def _preview(session: Session, job: Job, unit: Unit) -> dict[str, Any]:
 
 def _dataset(session: Session, job: Job) -> dict[str, Any]:
     return _told(_found(session.get(Dataset, job.dataset_id), "dataset"))
+
+
+def _named(session: Session, job: Job) -> dict[str, Any]:
+    """What people have said of the dataset, for the model's card."""
+    dataset = _found(session.get(Dataset, job.dataset_id), "dataset")
+    return {"name": dataset.name, "license": dataset.options.get("license")}
 
 
 def _told(dataset: Dataset) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def test_orphans_are_what_no_row_knows_and_are_deleted_when_that_is_asked_for(
         known.append(got.payload["key"])
         file = {"key": got.payload["key"], "rows": 10, "bytes": 1, "sha256": "0"}
         assert units.finish(context, got.unit_id, got.attempt, file)
-    known.append(f"{own}outputs/{generation}/manifest.json")
+    known += [f"{own}outputs/{generation}/{name}" for name in ("manifest.json", "card.md", "croissant.json")]
     running, failing = claimed(context, training), claimed(context, failure)
     assert units.fail(context, failing.unit_id, failing.attempt, "internal_error", "Oh.")
     for got in (running, failing):
@@ -146,7 +146,7 @@ def test_orphans_are_what_no_row_knows_and_are_deleted_when_that_is_asked_for(
         f"{own}datasets/ds_gone/source/up_x",
     ]
     for key in [*known, *lost]:
-        if key not in known[:3]:
+        if key not in known[:5]:
             context.storage.put(key, b"22")
 
     def found(older: float, **more: bool) -> list[str]:

@@ -1,5 +1,6 @@
 """The claim and its fence, on both kinds of database: whatever a lost attempt still says changes nothing."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -279,6 +280,10 @@ def test_the_last_shard_ends_the_job_with_the_manifest(context: Context, project
     assert [file["name"] for file in manifest["files"]] == ["part-00000.csv", "part-00001.csv"]
     assert [file["key"] for file in manifest["files"]] == [prefix + f"part-0000{i}-a1.csv" for i in (0, 1)]
     assert (manifest["count"], manifest["seed"], manifest["modality"]) == (20, 3, "table")
+    assert [card["key"] for card in manifest["cards"]] == [prefix + name for name in ("card.md", "croissant.json")]
+    for card in manifest["cards"]:
+        body = context.storage.get(card["key"])
+        assert (len(body), hashlib.sha256(body).hexdigest()) == (card["bytes"], card["sha256"])
 
 
 def test_a_job_whose_last_worker_died_before_the_manifest_is_ended_by_any_sweep(context: Context, project: str) -> None:

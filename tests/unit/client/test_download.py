@@ -43,7 +43,8 @@ class Bucket:
             }
             for name, data in self.files.items()
         ]  # fmt: skip
-        return {"job_id": "job_1", "format": "csv", "count": 3, "expires_at": "soon", "files": files}
+        cards = [files.pop() for file in files[-1:] if file["name"].endswith(".md")]
+        return {"job_id": "job_1", "format": "csv", "count": 3, "expires_at": "soon", "files": files, "cards": cards}
 
     def _get(self, asked: Asked) -> Said:
         data = self.files[asked.path.rsplit("/", 1)[1]]
@@ -64,6 +65,19 @@ def test_all_files_arrive_whole_with_a_manifest_without_urls(tmp_path: Path) -> 
     assert "signature" not in written
     assert json.loads(written)["files"][0]["sha256"] == bucket.digests["part-00000.csv"]
     assert all("authorization" not in one.headers for one in web.asked if one.path.startswith("/bucket"))
+
+
+def test_cards_are_fetched_too_and_go_with_their_output(tmp_path: Path) -> None:
+    with talking(Bucket({"a.csv": DATA, "card.md": OTHER})) as (_, client):
+        (path,) = download(client, "job_1", tmp_path)  # the data files alone
+    assert path.name == "a.csv"
+    assert (tmp_path / "card.md").read_bytes() == OTHER
+    written = (tmp_path / "manifest.json").read_text()
+    assert "signature" not in written
+    assert [card["name"] for card in json.loads(written)["cards"]] == ["card.md"]
+    with talking(Bucket({"b.csv": DATA})) as (_, client):
+        download(client, "job_2", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.csv", "manifest.json"]
 
 
 def test_a_download_that_breaks_goes_on_where_it_broke(tmp_path: Path) -> None:
