@@ -18,7 +18,7 @@ from tests.chaos.orders import Order
 
 TRIES = 200  # of one request; with pauses of up to twenty seconds that outlasts every fault
 AT_ONCE = 4  # unfinished jobs that a client has
-CANCELLED = 0.08  # share of jobs that are cancelled at some time
+CANCELLED = 0.01  # share of looks at an open job after which it is cancelled
 RETRIED = 0.7  # share of looks at a failed job after which it is retried
 ENDED = ("succeeded", "failed", "cancelled")
 LOOKS = ("/v1/jobs?limit=20", "/v1/models?limit=20", "/v1/datasets?limit=20", "/v1/modalities")
@@ -78,7 +78,7 @@ class Client:
                 self._retry(job)
             elif state in ENDED:
                 self.open.remove(job)
-            elif not job.cancelled and self.rng.random() < CANCELLED / 8:  # it is looked at some eight times
+            elif not job.cancelled and self.rng.random() < CANCELLED:
                 self._cancel(job)
         if len(self.open) < AT_ONCE:
             order = self.rng.choices(self.orders, [order.weight for order in self.orders])[0]
