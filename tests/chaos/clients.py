@@ -18,7 +18,7 @@ from tests.chaos.orders import Order
 
 TRIES = 200  # of one request; with pauses of up to twenty seconds that outlasts every fault
 AT_ONCE = 4  # unfinished jobs that a client has
-CANCELLED = 0.01  # share of looks at an open job after which it is cancelled
+CANCELLED = 0.001  # share of looks at an open job after which it is cancelled; it is looked at twice a second or so
 RETRIED = 0.7  # share of looks at a failed job after which it is retried
 ENDED = ("succeeded", "failed", "cancelled")
 LOOKS = ("/v1/jobs?limit=20", "/v1/models?limit=20", "/v1/datasets?limit=20", "/v1/modalities")
