@@ -7,12 +7,20 @@ import errno
 import os
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 
 def stay() -> None:
     """A machine that goes down tells every process at once. What this one has to do then, its supervisor says, who was
     told too. A handler, since one that ignores the signal would be handed down to ranks."""
     signal.signal(signal.SIGTERM, lambda *_: None)
+
+
+def go_first() -> None:
+    """Where memory runs out, the kernel ends this process, whose unit goes on elsewhere, and not its supervisor."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def die_with_parent() -> None:
@@ -25,9 +33,9 @@ def die_with_parent() -> None:
 if __name__ == "__main__":
     die_with_parent()  # before the imports, which take a second
     stay()
+    go_first()
 
 import traceback  # noqa: E402
-from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from service.domain.states import JobKind  # noqa: E402

@@ -21,6 +21,7 @@ from typing import IO, Any
 import structlog
 
 from service.settings import Settings
+from workers.devices import Share
 from workers.scratch import Scratch
 from workers.work import STORAGE_LOST
 
@@ -80,7 +81,8 @@ class Spawner:
 class Child:
     """One running child."""
 
-    def __init__(self, settings: Settings, spawner: Spawner, extra: Mapping[str, str] | None = None) -> None:
+    def __init__(self, settings: Settings, spawner: Spawner, share: Share) -> None:
+        self._share = share
         self._scratch = Scratch(settings.work_dir)
         self.model: str | None = None  # that a sampler has loaded
         self.peak = self.gpu_peak = 0  # bytes, as far as they were seen
@@ -93,7 +95,7 @@ class Child:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=environment(settings, self._scratch.path) | dict(extra or {}),
+            env=environment(settings, self._scratch.path) | share.environment,
             start_new_session=True,  # a group of its own, so that what it starts can be killed with it
         )
         stdout, stderr = self._process.stdout, self._process.stderr
@@ -158,6 +160,7 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._share.give_back()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             with suppress(OSError, ValueError):
                 if pipe is self._process.stdin and pipe is not None:

@@ -77,7 +77,12 @@ class Supervisor:
                 child.kill()
 
     def _child(self, gpus: int = 1) -> Child:
-        return Child(self.context.settings, self._spawner, self._devices.environment(gpus))
+        share = self._devices.share(gpus)
+        try:
+            return Child(self.context.settings, self._spawner, share)
+        except BaseException:
+            share.give_back()
+            raise
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

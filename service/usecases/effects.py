@@ -47,7 +47,7 @@ def written(files: Iterable[Mapping[str, Any]]) -> int:
 def _dataset_ready(session: Session, job: Job, attempt: int, result: Result) -> Result:
     session.execute(
         update(Dataset)
-        .where(Dataset.id == job.dataset_id)
+        .where(Dataset.id == job.dataset_id, Dataset.job_id == job.id)
         .values(
             status=DatasetStatus.READY,
             stored_bytes=Dataset.bytes + written(result["parts"]),

@@ -71,13 +71,16 @@ def _refuse_unless_retryable(session: Session, job: Job) -> None:
         )
     if job.retry_until is None or job.retry_until <= (session.scalar(select(now())) or 0.0):
         raise NotRetryable("What the failed job left in storage is not kept any more; submit a new job.")
-    dataset = session.get(Dataset, job.dataset_id) if job.dataset_id else None
+    dataset = session.get(Dataset, job.dataset_id, with_for_update=True) if job.dataset_id else None
     if job.dataset_id and dataset is None:
         raise NotRetryable("The job's dataset was deleted; submit a new job.")
     if job.model_id and session.get(Model, job.model_id) is None:
         raise NotRetryable("The job's model was deleted; submit a new job.")
     if job.kind == JobKind.INGEST and dataset is not None and dataset.job_id != job.id:
         raise NotRetryable("The dataset was read again since, by another job.")
-    reads = job.kind in (JobKind.TRAIN, JobKind.AUGMENT, JobKind.SCORE)
-    if reads and dataset is not None and dataset.status != DatasetStatus.READY:
+    if job.kind == JobKind.INGEST or dataset is None:
+        return
+    if dataset.status != DatasetStatus.READY:
         raise NotRetryable(f"The job's dataset is {dataset.status}; it must be ready.")
+    if (dataset.job_id or "") > job.id:  # ids follow the time: what was done so far was done with other rows or types
+        raise NotRetryable("The job's dataset was read again since; submit a new job.")

@@ -1,4 +1,4 @@
-"""The short form of `make chaos`: a minute and a half of faults, on each kind of service."""
+"""The short form of `make chaos`: half a minute of faults, on each kind of service."""
 
 import pytest
 
@@ -9,7 +9,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack"), pytest.mark.ti
 
 @pytest.mark.parametrize("kind", ["embedded", "servers"])
 def test_nothing_is_lost_whatever_is_killed(kind: str) -> None:
-    outcome = run(Storm(kind, 45.0, seed=1, every=3.0, pictures=False))
+    outcome = run(Storm(kind, 30.0, seed=1, every=1.5, pictures=False))
     assert not outcome.wrong, f"{outcome.summary()}\n{outcome.logs}"
-    assert sum(outcome.faults.counts.values()) >= 5
-    assert outcome.found.counts["attempts broken off"] > 0  # work was broken off, and done again
+    assert sum(outcome.faults.counts.values()) >= 8

@@ -9,10 +9,11 @@ from service.bootstrap import Context
 from service.db.database import now
 from service.db.tables import Dataset, Event, Job, Model, Trash, Unit
 from service.domain.machine import impossible
-from service.domain.states import State
+from service.domain.states import JobKind, State
 from service.errors import NotFound, NotRetryable
 from service.usecases import datasets, ended, models, sweep, units
 from service.usecases.idempotency import Once
+from service.usecases.opening import open_job
 from tests.contracts.test_units import (
     INGESTED,
     MODEL_FILES,
@@ -149,6 +150,17 @@ def test_a_job_whose_dataset_or_model_is_gone_is_not_retried(context: Context, p
         models.delete(context, project, job.model_id)
         assert trash(context)[f"projects/{project}/models/{job.model_id}/"] <= time.time() + 5.0  # sooner than kept
     with pytest.raises(NotRetryable, match=f"The job's {gone} was deleted"):
+        retry(context, project, job_id)
+
+
+def test_a_job_whose_dataset_was_read_again_is_not_retried(context: Context, project: str) -> None:
+    """Its checkpoint knows other columns."""
+    job_id = train_job(context, project)
+    failed(context, job_id)
+    with context.database.begin() as session:
+        dataset = session.get_one(Dataset, session.get_one(Job, job_id).dataset_id)
+        dataset.job_id = open_job(session, project, JobKind.INGEST, {}, dataset_id=dataset.id).id
+    with pytest.raises(NotRetryable, match="read again since"):
         retry(context, project, job_id)
 
 

@@ -7,6 +7,8 @@ from service.db.tables import Dataset, Event, Job, Unit
 from service.usecases import sweep, units
 from tests.integration.api.conftest import Api, refused
 
+EACH = 4  # objects of an output: one file of data, two cards, the manifest
+
 
 def failed(api: Api) -> str:
     """A generation of three shards, of which one is done and one has failed."""
@@ -51,7 +53,7 @@ def test_a_job_is_deleted_with_its_rows_and_its_output_and_its_model_stays(api: 
     job_id = str(api.submit(kind="generate", model_id=model_id, count=10, format="csv")["id"])
     refused(api.http.delete(f"/v1/jobs/{job_id}"), 409, "conflict")
     api.work(job_id)
-    assert len(objects(api, f"outputs/{job_id}/")) == 2
+    assert len(objects(api, f"outputs/{job_id}/")) == EACH
     refused(api.stranger().delete(f"/v1/jobs/{job_id}"), 404, "not_found")
     for id in (job_id, training):
         assert api.http.delete(f"/v1/jobs/{id}").status_code == 204
@@ -88,13 +90,13 @@ def test_an_output_goes_when_its_time_is_over_and_its_job_stays(api: Api) -> Non
     assert api.get(f"/v1/jobs/{kept}")["expires_at"] is None
     assert api.get(f"/v1/jobs/{short}")["expires_at"] > api.get(f"/v1/jobs/{short}")["finished_at"]
     sweep.tidy(api.context)
-    assert len(objects(api, "outputs/")) == 4
+    assert len(objects(api, "outputs/")) == 2 * EACH
     with api.context.database.begin() as session:
         session.execute(update(Job).where(Job.id == short).values(expires_at=now() - 1.0))
     refused(api.http.get(f"/v1/jobs/{short}/output"), 404, "not_found")  # before any sweep
     sweep.tidy(api.context)
     sweep.tidy(api.context)
-    assert len(objects(api, "outputs/")) == len(objects(api, f"outputs/{kept}/")) == 2
+    assert len(objects(api, "outputs/")) == len(objects(api, f"outputs/{kept}/")) == EACH
     refused(api.http.get(f"/v1/jobs/{short}/output"), 404, "not_found")
     told = api.get(f"/v1/jobs/{short}")
     assert (told["state"], told["result"]["output"]["deleted"], told["expires_at"]) == ("succeeded", True, None)

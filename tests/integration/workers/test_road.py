@@ -18,7 +18,8 @@ def test_an_upload_becomes_a_dataset_a_model_and_an_output(either_yard: Yard) ->
     trained = yard.wait(yard.train(dataset.id, steps=30))
     assert trained.state == State.SUCCEEDED, trained.error
     model = yard.row(Model, trained.model_id)
-    assert model.report == {"steps": 30}
+    assert (model.report or {})["steps"] == 30
+    assert (model.report or {})["provenance"]["dataset"] == "d"
     assert {file["name"] for file in model.files} >= {"generator.safetensors", "codec.json", "report.json"}
     made = yard.wait(yard.generate(model.id, 250))
     output = (made.result or {})["output"]
